@@ -56,6 +56,7 @@ $(PY):
 	$(create-environment)
 
 define install
+@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 @echo "make: installing ctcontrol$(1) into $(VENV) (the first time takes a few minutes)"
 @$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(1)'
 @touch $@

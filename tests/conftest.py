@@ -1,0 +1,63 @@
+"""What every test stands on: one thread, fixed randomness, no network, two hypothesis profiles."""
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# Small networks are several times slower on many threads than on one.
+torch.set_num_threads(1)
+
+settings.register_profile("dev", max_examples=20, deadline=None)
+settings.register_profile(
+    "ci",
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A generator that starts from the same seed in every test."""
+    return torch.Generator().manual_seed(20250203)
+
+
+@pytest.fixture
+def float64() -> Iterator[torch.dtype]:
+    """Double precision by default within one test, for identities that hold to rounding."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield torch.float64
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture(autouse=True)
+def _same_initial_networks() -> None:
+    """Layers draw their first weights from torch's global generator; tests may come in any order."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a test marked `network` may leave this machine."""
+    if request.node.get_closest_marker("network"):
+        return
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = address[0]
+            assert host in ("127.0.0.1", "::1", "localhost"), f"a test tried to reach {host}"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
