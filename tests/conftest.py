@@ -7,6 +7,7 @@ from typing import Any
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the programs that tests start
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def float64() -> Iterator[torch.dtype]:
 
 @pytest.fixture(autouse=True)
 def _same_initial_networks() -> None:
-    """Layers draw their first weights from torch's global generator; tests may come in any order."""
+    """Layers draw their first weights from the global generator; tests may come in any order."""
     torch.manual_seed(0)
 
 
