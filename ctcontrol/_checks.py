@@ -1,0 +1,68 @@
+"""Errors for people: one sentence with the offending value and the remedy."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class CtcontrolError(ValueError):
+    """Bad input, found at the door, before any work is lost."""
+
+
+class ShapeError(CtcontrolError):
+    """Tensors whose shapes do not fit together."""
+
+
+class NumericalError(RuntimeError):
+    """A number that is not finite appeared in the middle of a computation.
+
+    `batch` holds what was being worked on (name -> tensor), so that a caller can save it.
+    """
+
+    def __init__(self, message: str, batch: dict[str, Tensor] | None = None) -> None:
+        super().__init__(message)
+        self.batch = batch or {}
+
+
+def check_positive(name: str, value: float) -> float:
+    """Return `value` if it is a finite number > 0, else raise `CtcontrolError`."""
+    if not (math.isfinite(value) and value > 0):
+        raise CtcontrolError(f"{name} must be a finite number > 0, got {value}")
+    return value
+
+
+def check_nonnegative(name: str, value: float) -> float:
+    """Return `value` if it is a finite number ≥ 0, else raise `CtcontrolError`."""
+    if not (math.isfinite(value) and value >= 0):
+        raise CtcontrolError(f"{name} must be a finite number >= 0, got {value}")
+    return value
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return `value` if it is an integer ≥ 1, else raise `CtcontrolError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise CtcontrolError(f"{name} must be a whole number >= 1, got {value!r}")
+    return value
+
+
+def check_rows(name: str, value: Tensor, batch: int) -> Tensor:
+    """Return `value` if it is one number a row, shape (batch,), else raise `ShapeError`."""
+    if value.shape != (batch,):
+        raise ShapeError(
+            f"{name} must return one number a row, shape ({batch},), got {tuple(value.shape)}"
+        )
+    return value
+
+
+def check_finite(what: str, tensors: dict[str, Tensor], remedy: str) -> None:
+    """Raise `NumericalError` naming the first of `tensors` that holds NaN or inf."""
+    for name, value in tensors.items():
+        bad = int((~torch.isfinite(value)).sum())
+        if bad:
+            raise NumericalError(
+                f"{what}: {name} has {bad} of {value.numel()} entries that are NaN or infinite; "
+                f"{remedy}",
+                tensors,
+            )

@@ -1,0 +1,229 @@
+"""THE ONLY TRAINING LOOP."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ctcontrol._checks import CtcontrolError, NumericalError, check_count, check_finite
+from ctcontrol._critic import Critic
+from ctcontrol._estimate import Estimate
+from ctcontrol._policy import Policy
+from ctcontrol._problem import ControlProblem
+from ctcontrol._simulate import simulate
+from ctcontrol._solver import EulerMaruyama, Solver
+from ctcontrol._time_grid import TimeGrid
+from ctcontrol._trajectory import Trajectory, Transitions
+from ctcontrol._updater import Updater
+from ctcontrol._value import Value
+from ctcontrol.algorithms._base import Algorithm
+
+RATIO_TOLERANCE = 1e-4
+"""Largest |log ratio| allowed before the first update, where the ratio is 1 by definition."""
+
+
+@dataclass(frozen=True, eq=False)
+class Iteration:
+    """What one iteration did; all numbers are of the rollout made *before* its update.
+
+    Attributes:
+        index: counts from 0.
+        trajectory: the rollout.
+        returns: return per path, penalties included.
+        reward: terminal plus running reward per path, without penalties.
+        divergence: Σ of the regularizer's amounts per path: path KL in nats for `PathKL`.
+        policy_loss: mean over minibatches.
+        clip_fraction: mean over minibatches.
+        log_ratio: mean of |log ratio| over the last minibatch.
+        value_loss: mean over the critic's minibatches, nan without one.
+        explained_variance: 1 − E(target − V)²/Var(target) before the fit (its first minibatch), nan without one.
+        gradient_norm: of the policy, mean over minibatches, before clipping.
+        updates: optimiser steps of the policy.
+    """
+
+    index: int
+    trajectory: Trajectory
+    returns: Estimate
+    reward: Estimate
+    divergence: Estimate
+    policy_loss: float
+    clip_fraction: float
+    log_ratio: float
+    value_loss: float
+    explained_variance: float
+    gradient_norm: float
+    updates: int
+
+
+def improve(
+    problem: ControlProblem,
+    policy: Policy,
+    algorithm: Algorithm,
+    grid: TimeGrid,
+    *,
+    batch: int,
+    minibatch: int,
+    updater: Updater,
+    generator: torch.Generator,
+    solver: Solver | None = None,
+    value: Value | None = None,
+    critic: Critic | None = None,
+    critic_updater: Updater | None = None,
+    policy_waits: int = 0,
+    start: int = 0,
+) -> Iterator[Iteration]:
+    """Improve `policy` in place, for ever: one rollout, one critic fit, some policy steps a turn.
+
+    Everything that changes lives in the arguments (parameters, optimiser states, generator), so
+    a caller that saves them between two iterations and restores them later continues exactly;
+    `start` then gives the index of the next iteration.
+
+    Args:
+        problem: what is maximised.
+        policy: trained in place.
+        algorithm: signal and loss.
+        grid: decision times of the rollouts.
+        batch: paths an iteration.
+        minibatch: rows (steps of paths) an update of the policy.
+        updater: steps the policy's parameters.
+        generator: the only source of randomness.
+        solver: scheme of the rollouts; Euler–Maruyama by default.
+        value: the critic's value function, if the algorithm wants one.
+        critic: its targets; required with `critic_updater` exactly when `value` is to be trained.
+        critic_updater: steps the value's parameters.
+        policy_waits: leave the policy alone for this many iterations, to train the value first.
+        start: index of the first iteration.
+
+    Raises:
+        CtcontrolError: inconsistent arguments.
+        NumericalError: a NaN or infinity anywhere, or a likelihood ratio that is not 1 before
+            the first update; carries the batch.
+    """
+    check_count("batch", batch)
+    check_count("minibatch", minibatch)
+    if (critic is None) != (critic_updater is None) or (critic is not None and value is None):
+        raise CtcontrolError(
+            "a critic, its updater and a value function belong together; give all three or no critic"
+        )
+    solver = solver or EulerMaruyama()
+    index = start
+    while True:
+        trajectory = simulate(problem, policy, grid, batch, generator=generator, solver=solver)
+        value_loss = explained = float("nan")
+        if critic is not None and critic_updater is not None and value is not None:
+            value_loss, explained = _fit(value, critic, critic_updater, trajectory, generator)
+        waits = index < policy_waits
+        losses = (
+            []
+            if waits
+            else _descend(
+                problem, solver, policy, value, algorithm, updater, trajectory, minibatch, generator
+            )
+        )
+        yield Iteration(
+            index=index,
+            trajectory=trajectory,
+            returns=Estimate.of(trajectory.returns()),
+            reward=Estimate.of(
+                trajectory.terminal + (trajectory.rewards * trajectory.lengths).sum(0)
+            ),
+            divergence=Estimate.of(trajectory.divergence()),
+            policy_loss=_mean([step.loss for step in losses]),
+            clip_fraction=_mean([step.clip_fraction for step in losses]),
+            log_ratio=losses[-1].log_ratio if losses else 0.0,
+            value_loss=value_loss,
+            explained_variance=explained,
+            gradient_norm=_mean([step.gradient_norm for step in losses]),
+            updates=len(losses),
+        )
+        index += 1
+
+
+@dataclass(frozen=True)
+class _Step:
+    loss: float
+    clip_fraction: float
+    log_ratio: float
+    gradient_norm: float
+
+
+def _descend(
+    problem: ControlProblem,
+    solver: Solver,
+    policy: Policy,
+    value: Value | None,
+    algorithm: Algorithm,
+    updater: Updater,
+    trajectory: Trajectory,
+    minibatch: int,
+    generator: torch.Generator,
+) -> list[_Step]:
+    signal = algorithm.signal(problem, solver, value, trajectory)
+    check_finite("the advantages", {"signal": signal}, "the value function may have diverged")
+    rows = trajectory.transitions(signal=signal)
+    done: list[_Step] = []
+    for _ in range(algorithm.epochs):
+        for part in rows.minibatches(minibatch, generator, share=algorithm.share):
+            result = algorithm.loss(problem, solver, policy, part)
+            if not done:
+                _check_ratio(result.log_ratio, part)
+            norm = _guarded(updater, result.loss, part)
+            size = float(result.log_ratio.abs().mean())
+            done.append(_Step(float(result.loss.detach()), result.clip_fraction, size, norm))
+    return done
+
+
+def _fit(
+    value: Value,
+    critic: Critic,
+    updater: Updater,
+    trajectory: Trajectory,
+    generator: torch.Generator,
+) -> tuple[float, float]:
+    targets = critic.targets(value, trajectory)
+    check_finite("the critic", {"targets": targets}, "the value function may have diverged")
+    rows = trajectory.transitions(target=targets)
+    losses: list[float] = []
+    for _ in range(critic.epochs):
+        for part in rows.minibatches(critic.minibatch, generator, share=critic.share):
+            loss = critic.loss(value, part)
+            _guarded(updater, loss, part)
+            losses.append(float(loss.detach()))
+    spread = float(targets.var())
+    explained = 1 - 2 * losses[0] / spread if spread > 0 else float("nan")
+    return _mean(losses), explained
+
+
+def _guarded(updater: Updater, loss: Tensor, rows: Transitions) -> float:
+    try:
+        return updater.step(loss)
+    except NumericalError as error:
+        raise NumericalError(str(error), _tensors(rows)) from None
+
+
+def _check_ratio(log_ratio: Tensor, rows: Transitions) -> None:
+    worst = float(log_ratio.abs().max())
+    if not worst <= RATIO_TOLERANCE:
+        raise NumericalError(
+            f"before the first update the log likelihood ratio should be 0 but reaches {worst:.3g}: "
+            "the policy computes something else in the update than in the rollout; put dropout "
+            "and batch statistics in evaluation mode and keep states and scores in float32",
+            _tensors(rows),
+        )
+
+
+def _tensors(rows: Transitions) -> dict[str, Tensor]:
+    named = {
+        "t0": rows.t0,
+        "t1": rows.t1,
+        "x": rows.x,
+        "action": rows.action,
+        "mean": rows.law.mean,
+    }
+    extra = {"signal": rows.signal, "target": rows.target, "anchor": rows.anchor}
+    return named | {k: v for k, v in extra.items() if v is not None}
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")

@@ -1,0 +1,69 @@
+"""Where the increments of Brownian motion come from."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class NoiseSource(ABC):
+    """Fills a buffer with the increments W_{t1} − W_{t0} of independent Brownian motions."""
+
+    @abstractmethod
+    def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:
+        """Write N(0, (t1 − t0) I) into `out` (batch, *noise) and return it."""
+
+
+@dataclass(frozen=True)
+class WhiteNoise(NoiseSource):
+    """Fresh independent increments from a generator."""
+
+    generator: torch.Generator
+
+    def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:
+        return out.normal_(generator=self.generator).mul_(math.sqrt(t1 - t0))
+
+
+@dataclass(frozen=True)
+class ZeroNoise(NoiseSource):
+    """No noise: for deterministic dynamics, and for policies that carry the noise themselves."""
+
+    def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:
+        return out.zero_()
+
+
+class BrownianPath(NoiseSource):
+    """One Brownian path for every grid: the same seed gives the same W on coarse and fine grids.
+
+    Increments come from torchsde's `BrownianInterval` on a float64 clock, so that a coarse
+    increment is exactly the sum of the fine ones it spans.
+
+    Args:
+        horizon: end of the path.
+        shape: (batch, *noise).
+        seed: entropy of the path.
+        dtype: of the increments.
+    """
+
+    def __init__(
+        self,
+        horizon: float,
+        shape: tuple[int, ...],
+        *,
+        seed: int,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        from torchsde import BrownianInterval  # pulls in scipy and trampoline: only where wanted
+
+        flat = (shape[0], math.prod(shape[1:]))
+        self.path = BrownianInterval(
+            0.0, horizon, size=flat, entropy=seed, dtype=dtype, device=device, pool_size=64
+        )
+
+    def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:
+        value = self.path(t0, t1)
+        assert isinstance(value, Tensor)
+        return out.copy_(value.reshape(out.shape))

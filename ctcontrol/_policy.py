@@ -1,0 +1,90 @@
+"""Laws over actions."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ctcontrol._checks import CtcontrolError, check_nonnegative
+from ctcontrol._gaussian import Gaussian
+from ctcontrol._sde import ElementwiseActionSDE
+from ctcontrol._solver import Solver
+from ctcontrol._tensor import fill
+from ctcontrol._time_grid import TimeGrid
+from ctcontrol._typing import Context, MeanFunction, State, Time
+
+
+class Policy(nn.Module, ABC):
+    """π(a | t, x, context), Gaussian.
+
+    `absorbs_noise` is true where the action already carries the noise of the dynamics; the
+    simulation then adds none of its own.
+    """
+
+    absorbs_noise: bool = False
+
+    @abstractmethod
+    def dist(self, t: Time, x: State, context: Context) -> Gaussian:
+        """The law of the action at each row."""
+
+
+class GaussianPolicy(Policy):
+    """N(mean(t, x, context), std(t)² I): a gain, a network, a score.
+
+    Args:
+        mean: the mean action; a module's parameters become the policy's.
+        std: exploration, a number ≥ 0 or a function of time (batch,) -> (batch,); 0 is the
+            deterministic policy.
+    """
+
+    def __init__(self, mean: MeanFunction, std: float | Callable[[Time], Tensor] = 0.0) -> None:
+        super().__init__()
+        self.mean = mean
+        self.std = std if callable(std) else check_nonnegative("std", std)
+
+    def dist(self, t: Time, x: State, context: Context) -> Gaussian:
+        std = self.std(t) if callable(self.std) else fill(self.std, t)
+        return Gaussian(self.mean(t, x, context), std)
+
+
+class NoiseAbsorbingPolicy(Policy):
+    """N(mean, ς_k² I) with the std that turns the noise-free step into the noisy one.
+
+    Its likelihood ratio *equals* the ratio of one-step transition densities, so policy gradient
+    with it is DDPO (docs/theory, DDPO as a limit). Unlike `GaussianPolicy` it needs the grid
+    and the solver: its law depends on the discretisation.
+
+    Raises:
+        CtcontrolError: a step of the grid has no noise, or `t` is not a node of the grid.
+    """
+
+    absorbs_noise = True
+
+    def __init__(
+        self, mean: MeanFunction, sde: ElementwiseActionSDE, solver: Solver, grid: TimeGrid
+    ) -> None:
+        super().__init__()
+        self.mean = mean
+        std = solver.absorbing_std(sde, grid.times[:-1], grid.times[1:])
+        if not bool((torch.isfinite(std) & (std > 0)).all()):
+            raise CtcontrolError(
+                f"{type(solver).__name__} has a step without noise on this grid (action std "
+                f"{std.tolist()[-3:]} at the end), so its likelihood ratio is infinite; use "
+                "eta > 0 and end the grid before the diffusion clock reaches 0"
+            )
+        self.register_buffer("nodes", grid.times[:-1], persistent=False)
+        self.register_buffer("table", std, persistent=False)
+        self.nodes: Tensor
+        self.table: Tensor
+
+    def dist(self, t: Time, x: State, context: Context) -> Gaussian:
+        gap = (t.double()[:, None] - self.nodes).abs()
+        distance, index = gap.min(1)
+        if float(distance.max()) > 1e-5 * max(1.0, float(self.nodes[-1])):
+            worst = float(t[int(distance.argmax())])
+            raise CtcontrolError(
+                f"t = {worst:.6g} is not a node of the grid of this noise-absorbing policy; "
+                "evaluate it on its own grid, or use GaussianPolicy, which needs none"
+            )
+        return Gaussian(self.mean(t, x, context), self.table[index].to(x.dtype))

@@ -1,0 +1,114 @@
+"""THE ONLY LOOP OVER TIME."""
+
+import torch
+from torch import Tensor
+
+from ctcontrol._checks import CtcontrolError, check_count, check_finite, check_rows
+from ctcontrol._noise import NoiseSource, WhiteNoise, ZeroNoise
+from ctcontrol._policy import Policy
+from ctcontrol._problem import ControlProblem
+from ctcontrol._sde import ActionAffineSDE
+from ctcontrol._solver import EulerMaruyama, Solver
+from ctcontrol._tensor import fill
+from ctcontrol._time_grid import TimeGrid
+from ctcontrol._trajectory import Trajectory
+
+
+@torch.no_grad()
+def simulate(
+    problem: ControlProblem,
+    policy: Policy,
+    grid: TimeGrid,
+    batch: int,
+    *,
+    generator: torch.Generator,
+    solver: Solver | None = None,
+    noise: NoiseSource | None = None,
+) -> Trajectory:
+    """Run `batch` paths of `problem` under `policy` on `grid`; no gradients.
+
+    Actions are drawn at the nodes and held over a step. A policy that absorbs the noise of the
+    dynamics gets none besides.
+
+    Args:
+        problem: dynamics, reward and initial law.
+        policy: the law of the actions.
+        grid: decision times; must end at the problem's horizon.
+        batch: number of paths.
+        generator: source of the initial states, the actions and, by default, the noise.
+        solver: the scheme; Euler–Maruyama by default.
+        noise: the Brownian increments; white noise from `generator` by default.
+
+    Raises:
+        CtcontrolError: the grid does not span [0, horizon], or a reward has the wrong shape.
+        NumericalError: a state or reward is NaN or infinite; carries the final states.
+    """
+    check_count("batch", batch)
+    if abs(grid.horizon - problem.horizon) > 1e-9 * problem.horizon or grid.times[0] != 0:
+        raise CtcontrolError(
+            f"the grid runs over [{float(grid.times[0]):g}, {grid.horizon:g}] but the problem "
+            f"over [0, {problem.horizon:g}]; use TimeGrid.uniform(problem.horizon, steps)"
+        )
+    solver = solver or EulerMaruyama()
+    sde, regularizer = problem.sde, problem.regularizer
+    if policy.absorbs_noise:
+        noise = ZeroNoise()
+    elif noise is None:
+        noise = WhiteNoise(generator)
+    # E[X'|x] averages over the action too where the step is affine in it.
+    affine = isinstance(sde, ActionAffineSDE)
+
+    x, context = problem.initial(batch, generator)
+    states, actions, means, stds = [x], [], [], []
+    innovations, rewards, penalties, anchors = [], [], [], []
+    dw = sde.volatility(fill(0.0, x), x).noise_like(x)
+    for begin, end in grid.intervals():
+        t0, t1 = fill(begin, x), fill(end, x)
+        law = policy.dist(t0, x, context)
+        a = law.mean if policy_is_sure(law.std) else law.sample(generator)
+        reward = check_rows("reward.running", problem.reward.running(t0, x, a, context), batch)
+        center = solver.mean(sde, t0, t1, x, law.mean if affine else a, context)
+        moved = solver.mean(sde, t0, t1, x, a, context) if affine and a is not law.mean else center
+        x_next = moved + solver.noise(sde, t0, t1, x, noise.increment(begin, end, dw))
+        if regularizer is not None:
+            anchor = regularizer.anchor(t0, x, context)
+            amount = regularizer.amount(solver, sde, t0, t1, x, law, anchor, context)
+            penalties.append(check_rows("regularizer.amount", amount, batch))
+            if anchor is not None:
+                anchors.append(anchor)
+        else:
+            penalties.append(torch.zeros_like(reward))
+        rewards.append(reward)
+        actions.append(a)
+        means.append(law.mean)
+        stds.append(law.std)
+        innovations.append(x_next - center)
+        x = x_next
+        states.append(x)
+    check_finite(
+        "the rollout",
+        {"states": torch.stack(states), "running rewards": torch.stack(rewards)},
+        "take smaller steps, or lower the learning rate if the policy was being trained",
+    )
+    terminal = check_rows("reward.terminal", problem.reward.terminal(x, context), batch)
+    check_finite("the rollout", {"terminal rewards": terminal, "states": x}, "check the reward")
+    return Trajectory(
+        grid=grid,
+        states=torch.stack(states),
+        actions=torch.stack(actions),
+        means=torch.stack(means),
+        stds=torch.stack(stds),
+        innovations=torch.stack(innovations),
+        rewards=torch.stack(rewards),
+        penalties=torch.stack(penalties),
+        anchors=torch.stack(anchors) if anchors else None,
+        terminal=terminal,
+        context=context,
+        discount=problem.discount,
+        penalty_weight=problem.penalty_weight,
+    )
+
+
+def policy_is_sure(std: Tensor) -> bool:
+    """Whether no row has any exploration, so that drawing would only cost time."""
+    return not bool((std != 0).any())

@@ -1,0 +1,29 @@
+"""The only code that knows where the event axes of a tensor are."""
+
+import torch
+from torch import Tensor
+
+
+def like(v: Tensor, x: Tensor) -> Tensor:
+    """Append axes to the per-row numbers `v` (batch,) so that they multiply rows of `x`."""
+    return v.reshape(v.shape + (1,) * (x.ndim - v.ndim))
+
+
+def inner(u: Tensor, v: Tensor) -> Tensor:
+    """⟨u, v⟩ over all event axes: (batch, *event) × (batch, *event) -> (batch,)."""
+    return (u * v).flatten(1).sum(1) if u.ndim > 1 else u * v
+
+
+def sum_event(x: Tensor) -> Tensor:
+    """Sum over all event axes: (batch, *event) -> (batch,)."""
+    return x.flatten(1).sum(1) if x.ndim > 1 else x
+
+
+def rows_of(context: object, rows: Tensor) -> object:
+    """Select rows of an opaque context; None stays None."""
+    return None if context is None else context[rows]  # type: ignore[index]  # Context is duck-typed
+
+
+def fill(value: Tensor | float, x: Tensor) -> Tensor:
+    """A (batch,) vector of `value` with the dtype and device of `x`."""
+    return torch.as_tensor(value, dtype=x.dtype, device=x.device).expand(len(x))

@@ -1,0 +1,76 @@
+"""One step of an optimiser, with clipping and a guard."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ctcontrol._checks import CtcontrolError, NumericalError, check_positive
+
+
+class Updater:
+    """Gradient step on the trainable parameters of a module.
+
+    Args:
+        module: what is trained.
+        optimizer: over the module's parameters.
+        clip_norm: bound on the Euclidean norm of the gradient.
+    """
+
+    def __init__(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, *, clip_norm: float = 1.0
+    ) -> None:
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise CtcontrolError(
+                f"{type(module).__name__} has no trainable parameters; an updater needs some"
+            )
+        self.optimizer = optimizer
+        self.clip_norm = check_positive("clip_norm", clip_norm)
+
+    @classmethod
+    def adam(
+        cls,
+        module: nn.Module,
+        learning_rate: float,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.0,
+        clip_norm: float = 1.0,
+    ) -> "Updater":
+        """AdamW."""
+        check_positive("learning_rate", learning_rate)
+        trained: Iterable[nn.Parameter] = [p for p in module.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trained or [nn.Parameter(torch.zeros(()))],
+            lr=learning_rate,
+            betas=betas,
+            weight_decay=weight_decay,
+        )
+        return cls(module, optimizer, clip_norm=clip_norm)
+
+    def step(self, loss: Tensor) -> float:
+        """Descend `loss`; returns the norm of the gradient before clipping.
+
+        Raises:
+            NumericalError: the loss or its gradient is NaN or infinite; nothing was changed.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.clip_norm))
+        if not (torch.isfinite(loss.detach()).all() and norm == norm and norm != float("inf")):
+            raise NumericalError(
+                f"the loss is {float(loss):g} with gradient norm {norm:g}; lower the learning "
+                "rate, or look at the batch for extreme rewards"
+            )
+        self.optimizer.step()
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the optimiser."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict()`."""
+        self.optimizer.load_state_dict(state)

@@ -1,0 +1,112 @@
+"""Value functions with derivatives, and the pinned form whose terminal condition is exact."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ctcontrol._link import Link
+from ctcontrol._tensor import inner
+from ctcontrol._typing import Action, Context, Scalar, State, Time
+
+Guess = Callable[[Tensor, Tensor, Context, Tensor | None], Tensor]
+"""(t, x, context, mean action or None) -> (batch,)."""
+Residual = Callable[[Tensor, Tensor, Context], Tensor]
+"""(t, x, context) -> (batch,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Jet:
+    """A value and its derivatives at rows.
+
+    Attributes:
+        value: V, (batch,).
+        time: ∂V/∂t, (batch,).
+        gradient: ∇V, (batch, *state).
+        hessian: ∇²V, (batch, d, d) for vector states, or None if it was not asked for.
+    """
+
+    value: Scalar
+    time: Scalar
+    gradient: State
+    hessian: Float[Tensor, "batch d d"] | None = None
+
+
+class Value(nn.Module, ABC):
+    """V(t, x, context), the expected discounted return to go."""
+
+    @abstractmethod
+    def at(self, t: Time, x: State, context: Context, mean: Action | None = None) -> Scalar:
+        """V, (batch,).
+
+        `mean` is the policy's mean action at (t, x) where the caller has it already, as every
+        rollout does: values built on it (a denoised image) then need no second evaluation.
+        """
+
+    def jet(
+        self,
+        t: Time,
+        x: State,
+        context: Context,
+        mean: Action | None = None,
+        *,
+        hessian: bool = False,
+    ) -> Jet:
+        """V, ∂V/∂t, ∇V and, for vector states, ∇²V, by autograd; detached.
+
+        With `mean` given it counts as a constant of x, so what flows through it is left out.
+        Override only where the derivatives are known in closed form.
+        """
+        with torch.enable_grad():
+            t, x = t.detach().requires_grad_(), x.detach().requires_grad_()
+            value = self.at(t, x, context, mean)
+            dt, gradient = torch.autograd.grad(
+                value.sum(), (t, x), create_graph=hessian, materialize_grads=True
+            )
+            second = None
+            if hessian:
+                columns = [
+                    torch.autograd.grad(
+                        gradient[:, i].sum(), x, retain_graph=True, materialize_grads=True
+                    )[0]
+                    for i in range(x.shape[1])
+                ]
+                second = torch.stack(columns, dim=-1)
+        return Jet(value.detach(), dt.detach(), gradient.detach(), second)
+
+    def gradient(self, t: Time, x: State, context: Context, mean: Action | None = None) -> State:
+        """∇V alone, detached."""
+        return self.jet(t, x, context, mean).gradient
+
+    def along(
+        self, t: Time, x: State, direction: State, context: Context, mean: Action | None = None
+    ) -> Scalar:
+        """⟨direction, ∇V⟩, (batch,)."""
+        return inner(direction, self.gradient(t, x, context, mean))
+
+
+class PinnedValue(Value):
+    """V = c_in(t) · guess(t, x) + c_out(t) · residual(t, x): pinned to the reward at the horizon.
+
+    The guess is what is known before learning, with guess(T, x) = h(x): the terminal reward of
+    x, or of the denoised x for diffusion models (Score as Action, eq. 20). Only the residual
+    learns.
+
+    Args:
+        guess: (t, x, context, mean action or None) -> (batch,); its parameters stay frozen.
+        residual: (t, x, context) -> (batch,); a module.
+        link: the coefficients.
+    """
+
+    def __init__(self, guess: Guess, residual: Residual, link: Link) -> None:
+        super().__init__()
+        self._guess = (guess,)  # in a tuple: not a submodule, so never trained, never saved
+        self.residual = residual
+        self.link = link
+
+    def at(self, t: Time, x: State, context: Context, mean: Action | None = None) -> Scalar:
+        c_in, c_out = self.link.coefficients(t)
+        return c_in * self._guess[0](t, x, context, mean) + c_out * self.residual(t, x, context)

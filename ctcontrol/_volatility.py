@@ -1,0 +1,106 @@
+"""The noise coefficient σ as a small linear operator: structure is a type, not a flag."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ctcontrol._checks import CtcontrolError
+from ctcontrol._tensor import inner, like
+from ctcontrol._typing import Noise, Scalar, State
+
+
+class Volatility(ABC):
+    """σ(t, x) of dX = b dt + σ dW, one operator a row."""
+
+    @abstractmethod
+    def mul(self, noise: Noise) -> State:
+        """σ w."""
+
+    @abstractmethod
+    def whiten(self, v: State) -> Noise:
+        """σ⁻¹ v; raises `CtcontrolError` where σ is singular."""
+
+    @abstractmethod
+    def trace(self, hessian: Float[Tensor, "batch d d"]) -> Scalar:
+        """tr(σσᵀ H) for states that are vectors."""
+
+    def noise_like(self, x: State) -> Noise:
+        """An empty buffer for dW at the states `x`; as many noises as states by default."""
+        return torch.empty_like(x)
+
+    def sq_norm_inv(self, v: State) -> Scalar:
+        """|σ⁻¹ v|²: every Girsanov and path-KL formula."""
+        white = self.whiten(v)
+        return inner(white, white)
+
+
+def _no_inverse() -> CtcontrolError:
+    return CtcontrolError(
+        "the volatility is zero or singular, and likelihood ratios and path KL need its inverse; "
+        "use a positive volatility (for DDIM: eta > 0)"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ScalarVolatility(Volatility):
+    """σ = value · I with value (batch,)."""
+
+    value: Scalar
+
+    def mul(self, noise: Noise) -> State:
+        return like(self.value, noise) * noise
+
+    def whiten(self, v: State) -> Noise:
+        if not bool((self.value != 0).all()):
+            raise _no_inverse()
+        return v / like(self.value, v)
+
+    def trace(self, hessian: Float[Tensor, "batch d d"]) -> Scalar:
+        return self.value**2 * hessian.diagonal(dim1=-2, dim2=-1).sum(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class DiagonalVolatility(Volatility):
+    """σ = diag(value) with value (batch, *state)."""
+
+    value: State
+
+    def mul(self, noise: Noise) -> State:
+        return self.value * noise
+
+    def whiten(self, v: State) -> Noise:
+        if not bool((self.value != 0).all()):
+            raise _no_inverse()
+        return v / self.value
+
+    def trace(self, hessian: Float[Tensor, "batch d d"]) -> Scalar:
+        return (self.value**2 * hessian.diagonal(dim1=-2, dim2=-1)).sum(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseVolatility(Volatility):
+    """σ = value, a matrix (d, k) shared by all rows, for vector states."""
+
+    value: Float[Tensor, "d k"]
+
+    def noise_like(self, x: State) -> Noise:
+        return x.new_empty(len(x), self.value.shape[-1])
+
+    def mul(self, noise: Noise) -> State:
+        return noise @ self.value.mT
+
+    def whiten(self, v: State) -> Noise:
+        """The least-norm w with σ w = v: |w|² = vᵀ(σσᵀ)⁻¹v, also for more noises than states."""
+        covariance = self.value @ self.value.mT
+        factor, info = torch.linalg.cholesky_ex(covariance)
+        smallest = factor.diagonal().abs().min()
+        scale = covariance.diagonal().max().sqrt()
+        if int(info) != 0 or not bool(smallest > 1e-10 * scale):
+            raise _no_inverse()
+        return torch.cholesky_solve(v.mT, factor).mT @ self.value
+
+    def trace(self, hessian: Float[Tensor, "batch d d"]) -> Scalar:
+        return torch.einsum("ik,bij,jk->b", self.value, hessian, self.value)

@@ -1,0 +1,71 @@
+"""Policy gradient by differentiating the value along the action."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ctcontrol._along import gradients_along
+from ctcontrol._checks import CtcontrolError, check_count, check_nonnegative, check_positive
+from ctcontrol._policy import Policy
+from ctcontrol._problem import ControlProblem
+from ctcontrol._solver import Solver
+from ctcontrol._tensor import inner
+from ctcontrol._trajectory import Trajectory, Transitions
+from ctcontrol._value import Value
+from ctcontrol.algorithms._base import PolicyLoss, penalty
+
+
+@dataclass(frozen=True)
+class PathwisePolicyGradient:
+    """Minimise −E Σ_k e^{−ρt_k} [⟨m_θ − m_old, ∇V⟩ + (r(μ_θ) − r(μ_old))Δ_k] + penalties.
+
+    m is the mean of the step, so for reverse diffusions the bracket is g²Δ⟨μ_θ − μ_old, ∇V⟩:
+    the policy gradient with the Gaussian integral over actions done exactly (docs/theory,
+    policy gradient, second form). Independent of the exploration; its accuracy is that of ∇V.
+
+    Attributes:
+        proximity: c ≥ 0, adds c times the step KL to the policy that made the rollout: the
+            trust region whose maximiser is a plain regression (docs/theory, prox). Needs
+            steps with noise.
+        epochs: passes over a rollout.
+        share: share of the rows used in a pass, in (0, 1].
+        through_mean: differentiate V also through the policy's mean inside it.
+    """
+
+    proximity: float = 0.0
+    epochs: int = 1
+    share: float = 1.0
+    through_mean: bool = True
+
+    def __post_init__(self) -> None:
+        check_nonnegative("proximity", self.proximity)
+        check_nonnegative("epochs", self.epochs) and check_count("epochs", self.epochs)
+        check_positive("share", self.share)
+
+    def signal(
+        self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
+    ) -> Tensor:
+        """∇V at the nodes, (steps, batch, *state)."""
+        if value is None:
+            raise CtcontrolError("PathwisePolicyGradient needs a value function; give one")
+        return gradients_along(value, trajectory, through_mean=self.through_mean)
+
+    def loss(
+        self, problem: ControlProblem, solver: Solver, policy: Policy, rows: Transitions
+    ) -> PolicyLoss:
+        """The linearised return, as a mean over paths of the sum over steps."""
+        assert rows.signal is not None
+        sde, ends = problem.sde, (rows.t0, rows.t1, rows.x)
+        law = policy.dist(rows.t0, rows.x, rows.context)
+        new = solver.mean(sde, *ends, law.mean, rows.context)
+        old = solver.mean(sde, *ends, rows.law.mean, rows.context)
+        running = problem.reward.running(rows.t0, rows.x, law.mean, rows.context)
+        gain = inner(new - old, rows.signal) + running * (rows.t1 - rows.t0)
+        cost = penalty(problem, solver, rows, law)
+        if self.proximity:
+            cost = cost + self.proximity * solver.step_kl(
+                sde, *ends, law.mean, rows.law.mean, rows.context
+            )
+        loss = rows.steps * (cost - rows.weight * gain).mean()
+        log_ratio = law.log_ratio(rows.law, rows.action) if bool((rows.law.std > 0).all()) else None
+        return PolicyLoss(loss, (loss * 0 if log_ratio is None else log_ratio).detach(), 0.0)
