@@ -1,0 +1,164 @@
+"""Linear dynamics, quadratic rewards and Gaussian starts, on the types of the simulator."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ctcontrol._reward import Reward
+from ctcontrol._sde import ActionAffineSDE, ElementwiseActionSDE
+from ctcontrol._tensor import inner
+from ctcontrol._typing import Action, Context, Scalar, State, Time
+from ctcontrol._volatility import (
+    DenseVolatility,
+    DiagonalVolatility,
+    ScalarVolatility,
+    Volatility,
+)
+from ctcontrol.exact.lq._arrays import Array
+
+
+@dataclass(frozen=True, eq=False)
+class ConstantVolatility:
+    """σ, constant in time and state, as the cheapest operator that represents it.
+
+    Attributes:
+        matrix: (d, k), or (d,) for a diagonal, or () for a multiple of the identity.
+    """
+
+    matrix: Tensor
+
+    @classmethod
+    def of(
+        cls, matrix: Array, dtype: torch.dtype, device: torch.device | str
+    ) -> "ConstantVolatility":
+        """Recognise the structure of a (d, k) matrix."""
+        if matrix.shape[0] == matrix.shape[1] and not (matrix - np.diag(np.diag(matrix))).any():
+            diagonal = np.diag(matrix)
+            matrix = diagonal[0] if (diagonal == diagonal[0]).all() else diagonal
+        return cls(torch.tensor(matrix, dtype=dtype, device=device))
+
+    def at(self, t: Time) -> Volatility:
+        """The operator for rows at times t."""
+        if self.matrix.ndim == 0:
+            return ScalarVolatility(self.matrix.expand(len(t)))
+        if self.matrix.ndim == 1:
+            return DiagonalVolatility(self.matrix.expand(len(t), -1))
+        return DenseVolatility(self.matrix)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearSDE(ActionAffineSDE):
+    """dX = (AX + Bu)dt + σdW.
+
+    Attributes:
+        A: (d, d), per unit of time.
+        B: (d, m), per unit of time.
+        noise: σ, per square root of a unit of time.
+    """
+
+    A: Float[Tensor, "d d"]
+    B: Float[Tensor, "d m"]
+    noise: ConstantVolatility
+
+    def free_drift(self, t: Time, x: State, context: Context) -> State:
+        return x @ self.A.mT
+
+    def action_drift(self, t: Time, a: Action) -> State:
+        return a @ self.B.mT
+
+    def volatility(self, t: Time, x: State) -> Volatility:
+        return self.noise.at(t)
+
+
+@dataclass(frozen=True, eq=False)
+class ElementwiseLinearSDE(ElementwiseActionSDE):
+    """dX = (AX + γu)dt + σdW with a number γ: here the action can absorb the noise, as in DDPO.
+
+    Attributes:
+        A: (d, d), per unit of time.
+        gain: γ, per unit of time.
+        noise: σ, per square root of a unit of time.
+    """
+
+    A: Float[Tensor, "d d"]
+    gain: float
+    noise: ConstantVolatility
+
+    def free_drift(self, t: Time, x: State, context: Context) -> State:
+        return x @ self.A.mT
+
+    def action_gain(self, t: Time) -> Scalar:
+        return torch.full_like(t, self.gain)
+
+    def volatility(self, t: Time, x: State) -> Volatility:
+        return self.noise.at(t)
+
+
+def linear_sde(
+    A: Array, B: Array, volatility: Array, dtype: torch.dtype, device: torch.device | str
+) -> LinearSDE | ElementwiseLinearSDE:
+    """The linear SDE of these matrices; elementwise in the action where B is a multiple of I."""
+    noise = ConstantVolatility.of(volatility, dtype, device)
+    drift = torch.tensor(A, dtype=dtype, device=device)
+    if B.shape == A.shape and B[0, 0] != 0 and (B == B[0, 0] * np.eye(len(B))).all():
+        return ElementwiseLinearSDE(drift, float(B[0, 0]), noise)
+    return LinearSDE(drift, torch.tensor(B, dtype=dtype, device=device), noise)
+
+
+@dataclass(frozen=True, eq=False)
+class QuadraticReward(Reward):
+    """r = −(xᵀQx + 2xᵀSu + uᵀRu) per unit of time, h = −xᵀGx.
+
+    Attributes:
+        Q: (d, d).
+        R: (m, m).
+        S: (d, m).
+        G: (d, d).
+    """
+
+    Q: Float[Tensor, "d d"]
+    R: Float[Tensor, "m m"]
+    S: Float[Tensor, "d m"]
+    G: Float[Tensor, "d d"]
+
+    @classmethod
+    def of(
+        cls, Q: Array, R: Array, S: Array, G: Array, dtype: torch.dtype, device: torch.device | str
+    ) -> "QuadraticReward":
+        """From numpy matrices."""
+        return cls(*(torch.tensor(x, dtype=dtype, device=device) for x in (Q, R, S, G)))
+
+    def running(self, t: Time, x: State, a: Action, context: Context) -> Scalar:
+        return -(inner(x, x @ self.Q + 2 * a @ self.S.mT) + inner(a, a @ self.R))
+
+    def terminal(self, x: State, context: Context) -> Scalar:
+        return -inner(x, x @ self.G)
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianInitialLaw:
+    """X_0 ~ N(mean, root rootᵀ), without a context.
+
+    Attributes:
+        mean: (d,).
+        root: (d, d).
+    """
+
+    mean: Float[Tensor, "d"]
+    root: Float[Tensor, "d d"]
+
+    @classmethod
+    def of(
+        cls, mean: Array, covariance: Array, dtype: torch.dtype, device: torch.device | str
+    ) -> "GaussianInitialLaw":
+        """From a mean (d,) and a covariance (d, d) that may be singular."""
+        values, vectors = np.linalg.eigh(covariance)
+        root = vectors * np.sqrt(values.clip(0.0))
+        return cls(*(torch.tensor(x, dtype=dtype, device=device) for x in (mean, root)))
+
+    def __call__(self, batch: int, generator: torch.Generator) -> tuple[Tensor, None]:
+        noise = torch.empty(batch, len(self.mean), dtype=self.mean.dtype, device=self.mean.device)
+        return self.mean + noise.normal_(generator=generator) @ self.root.mT, None
