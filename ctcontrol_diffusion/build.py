@@ -1,0 +1,170 @@
+"""THE ONLY PLACE WHERE CONFIG BECOMES OBJECTS."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from ctcontrol import (
+    ActionAdvantage,
+    AdvantageEstimator,
+    Algorithm,
+    ContinuousPPO,
+    Critic,
+    CtcontrolError,
+    ElementwiseActionSDE,
+    GaussianPolicy,
+    Iteration,
+    MonteCarloAdvantage,
+    MonteCarloFit,
+    NoiseAbsorbingPolicy,
+    NoiseAwareFit,
+    PathwisePolicyGradient,
+    Policy,
+    StandardizePerContext,
+    TemporalDifferenceAdvantage,
+    TemporalDifferenceFit,
+    TimeGrid,
+    Updater,
+    Value,
+    improve,
+)
+from ctcontrol_diffusion import config as c
+from ctcontrol_diffusion.settings import Setting, setting_for
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """The objects of a run. All that changes while it runs is in `stateful()` and `generator`."""
+
+    config: c.Config
+    setting: Setting
+    policy: Policy
+    algorithm: Algorithm
+    grid: TimeGrid
+    updater: Updater
+    generator: torch.Generator
+    value: Value | None
+    critic: Critic | None
+    critic_updater: Updater | None
+
+    def iterations(self, start: int = 0) -> Iterator[Iteration]:
+        """`improve` on these objects, from iteration `start` on."""
+        return improve(
+            self.setting.problem,
+            self.policy,
+            self.algorithm,
+            self.grid,
+            batch=self.config.rollout.batch,
+            minibatch=self.config.update.minibatch,
+            updater=self.updater,
+            generator=self.generator,
+            solver=self.setting.solver,
+            value=self.value,
+            critic=self.critic,
+            critic_updater=self.critic_updater,
+            policy_waits=self.config.critic.policy_waits,
+            start=start,
+        )
+
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """Networks that are trained, by name."""
+        named: dict[str, torch.nn.Module] = {"policy": self.setting.mean}
+        if self.value is not None:
+            named["value"] = self.value
+        return named
+
+    def updaters(self) -> dict[str, Updater]:
+        """Optimisers, by the name of the network they train."""
+        named = {"policy": self.updater}
+        if self.critic_updater is not None:
+            named["value"] = self.critic_updater
+        return named
+
+
+def build(config: c.Config) -> Experiment:
+    """Make every object of the run; raises `CtcontrolError` for what cannot be built."""
+    device = _device(config.device)
+    initialization = torch.Generator(device="cpu").manual_seed(config.seed)
+    setting = setting_for(config, device, initialization)
+    grid = TimeGrid.uniform(setting.problem.horizon, config.rollout.steps)
+    policy = _policy(config, setting, grid)
+    learns_value = config.algorithm != "ddpo"
+    value = setting.value if learns_value else None
+    return Experiment(
+        config=config,
+        setting=setting,
+        policy=policy.to(device),
+        algorithm=_algorithm(config),
+        grid=grid,
+        updater=Updater.adam(
+            setting.mean, config.update.learning_rate, clip_norm=config.update.clip_norm
+        ),
+        generator=torch.Generator(device=device).manual_seed(config.seed + 1),
+        value=value,
+        critic=_critic(config.critic) if learns_value else None,
+        critic_updater=Updater.adam(value, config.critic.learning_rate) if value else None,
+    )
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise CtcontrolError(f"device {name!r} cannot be used ({reason}); try cpu") from None
+    return device
+
+
+def _policy(config: c.Config, setting: Setting, grid: TimeGrid) -> Policy:
+    exploration = config.rollout.exploration
+    if exploration != "absorbed":
+        return GaussianPolicy(setting.mean, exploration)
+    sde = setting.problem.sde
+    if not isinstance(sde, ElementwiseActionSDE):
+        raise CtcontrolError(
+            "rollout.exploration = absorbed needs actions shaped like states (a score); give a "
+            "number here, the standard deviation of the action"
+        )
+    return NoiseAbsorbingPolicy(setting.mean, sde, setting.solver, grid)
+
+
+def _algorithm(config: c.Config) -> Algorithm:
+    update = config.update
+    if config.algorithm == "pathwise":
+        return PathwisePolicyGradient(
+            epochs=update.epochs,
+            share=update.share,
+            through_mean=config.critic.gradient == "full",
+        )
+    ddpo = config.algorithm == "ddpo"
+    return ContinuousPPO(
+        advantage=MonteCarloAdvantage() if ddpo else _advantage(config),
+        clip=update.clip,
+        epochs=update.epochs,
+        share=update.share,
+        log_ratio_scale=update.log_ratio_scale,
+        transform=StandardizePerContext() if ddpo and isinstance(config.problem, c.Digits) else None,
+    )
+
+
+def _advantage(config: c.Config) -> AdvantageEstimator:
+    match config.update.advantage:
+        case "closed-form":
+            return ActionAdvantage(through_mean=config.critic.gradient == "full")
+        case "temporal-difference":
+            return TemporalDifferenceAdvantage()
+        case "monte-carlo":
+            return MonteCarloAdvantage()
+
+
+def _critic(critic: c.Critic) -> Critic:
+    settings = {"epochs": critic.epochs, "minibatch": critic.minibatch}
+    match critic.fit:
+        case "noise-aware":
+            return NoiseAwareFit(**settings)
+        case "monte-carlo":
+            return MonteCarloFit(**settings)
+        case "temporal-difference":
+            return TemporalDifferenceFit(**settings)

@@ -1,0 +1,130 @@
+"""Every choice of a run as frozen dataclasses; the docstrings of fields are the help texts.
+
+Nothing here has a behaviour. `build` turns a config into objects, `presets` holds the named ones.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The embedded digits model: prompts are digits, images are 8 × 8."""
+
+    reward: str = "alignment"
+    """alignment | jpeg-compressibility | jpeg-incompressibility | brightness | symmetry, or your
+    own as module:function."""
+    kl_weight: float = 1.0
+    """κ, reward lost per nat of path KL to the pretrained model."""
+    eta: float = 1.0
+    """Noise of the training sampler, DDIM(η): 1 is ancestral sampling, > 0."""
+    floor: float = 0.004
+    """Diffusion time at which sampling stops, in (0, 1); the noise left there is about 5 x it."""
+    denoiser: str | None = None
+    """Path of a denoiser.safetensors made by `pretrain digits`; the embedded weights if none."""
+
+
+@dataclass(frozen=True)
+class LQ:
+    """A linear-quadratic regulator (double integrator) whose optimum is known exactly."""
+
+    volatility: float = 0.5
+    """Standard deviation of the disturbance per square root of a unit of time."""
+    control_cost: float = 0.5
+    """Reward lost per squared unit of control and unit of time."""
+    horizon: float = 2.0
+    """Length of an episode, in units of time."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How trajectories are made."""
+
+    steps: int = 25
+    """Steps of the training sampler."""
+    batch: int = 128
+    """Trajectories an iteration (images, for image models)."""
+    exploration: float | Literal["absorbed"] = "absorbed"
+    """Standard deviation of the action, in units of the action; `absorbed` lets the action carry
+    exactly the noise of the sampler, whatever the number of steps."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """How the policy follows its advantages."""
+
+    learning_rate: float = 3e-4
+    """Step of Adam on the policy's weights, > 0."""
+    advantage: Literal["closed-form", "temporal-difference", "monte-carlo"] = "temporal-difference"
+    """Estimator of the advantage rate (algorithm ctrl)."""
+    clip: float = 0.2
+    """ε: ratios outside 1 ± ε earn nothing more."""
+    epochs: int = 1
+    """Passes over a rollout."""
+    share: float = 1.0
+    """Share of the steps used in a pass, drawn at random, in (0, 1]."""
+    minibatch: int = 800
+    """Steps of trajectories an update of the weights."""
+    clip_norm: float = 1.0
+    """Bound on the norm of the gradient."""
+    log_ratio_scale: float = 1.0
+    """Multiplies the log likelihood ratio, which sums over coordinates; 1 is the true ratio."""
+
+
+@dataclass(frozen=True)
+class Critic:
+    """The value network and its fit (algorithms ctrl and pathwise)."""
+
+    link: Literal["cos-sin", "linear", "cos-one-minus-cos", "variance"] = "cos-sin"
+    """Coefficients of guess and residual as functions of time."""
+    fit: Literal["noise-aware", "monte-carlo", "temporal-difference"] = "noise-aware"
+    """Target of the regression."""
+    gradient: Literal["approximate", "full"] = "approximate"
+    """∇V of closed-form advantages: through the network inside the denoised image, or not."""
+    learning_rate: float = 1e-3
+    """Step of Adam on the residual's weights, > 0."""
+    epochs: int = 2
+    """Passes over a rollout."""
+    minibatch: int = 800
+    """Steps of trajectories an update of the weights."""
+    width: int = 128
+    """Hidden units of the residual network."""
+    policy_waits: int = 0
+    """Iterations in which only the value learns."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is measured before and after."""
+
+    steps: tuple[int, ...] = (10, 25, 50, 100)
+    """Step counts of the samplers compared."""
+    images: int = 500
+    """Samples for every sampler and step count."""
+    grid: int = 8
+    """Columns of the sample grids."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run."""
+
+    problem: Digits | LQ = field(default_factory=Digits)
+    """What is improved."""
+    algorithm: Literal["ctrl", "ddpo", "pathwise"] = "ctrl"
+    """ctrl: clipped surrogate of advantage rates. ddpo: Monte-Carlo returns standardised per
+    prompt, no value. pathwise: differentiate the value along the action."""
+    iterations: int = 40
+    """Rollouts with their updates."""
+    seed: int = 0
+    """Seed of everything that is random."""
+    threads: int = 2
+    """Threads of the CPU; results are reproducible bit for bit only at the same number."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:N."""
+    checkpoint_every: int = 5
+    """Iterations between two checkpoints."""
+    rollout: Rollout = field(default_factory=Rollout)
+    update: Update = field(default_factory=Update)
+    critic: Critic = field(default_factory=Critic)
+    evaluation: Evaluation = field(default_factory=Evaluation)

@@ -1,0 +1,32 @@
+"""The named configs."""
+
+from dataclasses import replace
+
+from ctcontrol import CtcontrolError
+from ctcontrol_diffusion.config import LQ, Config, Rollout, Update
+
+_DIGITS = Config()
+
+PRESETS: dict[str, Config] = {
+    "digits": _DIGITS,
+    "digits-ddpo": replace(_DIGITS, algorithm="ddpo"),
+    "digits-long": replace(_DIGITS, iterations=200),
+    "lq-smoke": Config(
+        problem=LQ(),
+        iterations=40,
+        rollout=Rollout(steps=40, batch=512, exploration=0.5),
+        update=Update(learning_rate=3e-2, advantage="closed-form", minibatch=2048),
+    ),
+}
+"""name -> config; the first is the default."""
+
+
+def preset(name: str) -> Config:
+    """The config called `name`; raises `CtcontrolError` naming the closest for a typo."""
+    if name not in PRESETS:
+        import difflib
+
+        close = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise CtcontrolError(f"unknown preset {name!r}; {hint}there are {', '.join(PRESETS)}")
+    return PRESETS[name]

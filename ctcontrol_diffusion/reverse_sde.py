@@ -1,0 +1,35 @@
+"""Sampling from a diffusion model as a controlled SDE whose action is the score."""
+
+from dataclasses import dataclass
+
+from ctcontrol import (
+    Context,
+    ElementwiseActionSDE,
+    Scalar,
+    ScalarVolatility,
+    State,
+    Time,
+    Volatility,
+    like,
+)
+from ctcontrol_diffusion.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class ReverseSDE(ElementwiseActionSDE):
+    """dY = [½β Y + β a] dt + √β dW in control time, β at s = 1 − t (docs/theory: reverse SDE).
+
+    With a = ∇log p_s the law of Y_t is p_{1−t}: the time reversal of the forward process
+    (Anderson 1982; Song et al. 2021, eq. 6). The sign of the drift is +½β Y.
+    """
+
+    schedule: NoiseSchedule
+
+    def free_drift(self, t: Time, x: State, context: Context) -> State:
+        return 0.5 * like(self.schedule.beta(t), x) * x
+
+    def action_gain(self, t: Time) -> Scalar:
+        return self.schedule.beta(t)
+
+    def volatility(self, t: Time, x: State) -> Volatility:
+        return ScalarVolatility(self.schedule.beta(t).sqrt())

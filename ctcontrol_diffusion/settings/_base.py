@@ -1,0 +1,75 @@
+"""What a run needs to know about a problem beyond the control problem itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from ctcontrol import Context, ControlProblem, MeanFunction, Solver, Value
+
+Number = float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of an evaluation table.
+
+    Attributes:
+        labels: what was evaluated, e.g. {"sampler": "SDE", "steps": 25}.
+        numbers: name -> (value, standard error or None).
+    """
+
+    labels: dict[str, str | int]
+    numbers: dict[str, tuple[float, Number]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known without training: yardsticks, exact optima, with their error bars.
+
+    Attributes:
+        numbers: name -> (value, standard error or None where exact).
+        texts: one sentence a number, saying what it is.
+    """
+
+    numbers: dict[str, tuple[float, Number]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """How states become images.
+
+    Attributes:
+        decode: states -> (n, channels, height, width) in [0, 1].
+        prompts: context -> one text a row.
+        contexts: texts -> context; raises `CtcontrolError` for a text the model cannot take.
+    """
+
+    decode: Callable[[Tensor], Tensor]
+    prompts: Callable[[Context], list[str]]
+    contexts: Callable[[list[str]], Context]
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """A control problem with everything a run of it needs.
+
+    Attributes:
+        problem: what is maximised.
+        mean: the trainable mean action (a score network, a gain).
+        value: the critic's value function.
+        solver: scheme of the training rollouts.
+        evaluate: (mean action, progress callback) -> rows; its own fixed seed, so that before
+            and after see the same noise. The callback is called after each row with (done, all).
+        facts: measured once, before training: (progress callback) -> Facts.
+        pictures: None where states are no images.
+    """
+
+    problem: ControlProblem
+    mean: nn.Module
+    value: Value
+    solver: Solver
+    evaluate: Callable[[MeanFunction, Callable[[int, int], None]], list[Row]]
+    facts: Callable[[Callable[[int, int], None]], Facts]
+    pictures: Pictures | None = None

@@ -1,0 +1,82 @@
+"""Value functions of diffusion models: the reward of the denoised image plus what is learned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ctcontrol import Context, MeanFunction, Scalar, State, Time, like
+from ctcontrol_diffusion.schedule import NoiseSchedule
+from ctcontrol_diffusion.score import denoise
+
+
+@dataclass(frozen=True, eq=False)
+class DenoisedGuess:
+    """r(x̂₀(t, x)): the terminal reward of the posterior mean; r(x) itself at the horizon.
+
+    For a linear reward this is the value of the undisturbed model; in general it misses
+    O(σ²) (docs/theory, value-network links).
+
+    With the policy's mean action given, x̂₀ costs no network evaluation. Its derivative in x then
+    uses the Jacobian that x̂₀ would have if the data were N(·, v I), α v/(α² v + σ²), in place of
+    the derivative of the network.
+
+    Attributes:
+        score: evaluated only when the mean action is not given.
+        schedule: α and σ.
+        reward: (images, context) -> (batch,).
+        data_variance: v, mean variance of a coordinate of the data.
+    """
+
+    score: MeanFunction
+    schedule: NoiseSchedule
+    reward: Callable[[Tensor, Context], Tensor]
+    data_variance: float
+
+    def __call__(self, t: Time, x: State, context: Context, mean: Tensor | None = None) -> Scalar:
+        if mean is None:
+            clean = denoise(self.schedule, t, x, self.score(t, x, context))
+        else:
+            clean = denoise(self.schedule, t, x.detach(), mean)
+            if x.requires_grad:
+                alpha = self.schedule.alpha(t.detach())
+                v = self.data_variance
+                slope = alpha * v / (alpha**2 * v + self.schedule.variance(t.detach()))
+                clean = clean.detach() + like(slope, x) * (x - x.detach())
+        at_end = like(t >= self.schedule.horizon - 1e-6, x)
+        return self.reward(torch.where(at_end, x, clean).clamp(-1, 1), context)
+
+
+class PixelResidual(nn.Module):
+    """F(t, x, class): a perceptron on the pixels of small images, 0 at the start.
+
+    Args:
+        schedule: gives the noise level, the coordinate in which time is fed.
+        pixels: numbers an image has.
+        classes: number of classes of the context.
+        width: of both hidden layers.
+    """
+
+    def __init__(self, schedule: NoiseSchedule, pixels: int, classes: int, width: int) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.classes = classes
+        frequencies = torch.arange(1, 5) * torch.pi / 2
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.frequencies: Tensor
+        self.body = nn.Sequential(
+            nn.Linear(pixels + 2 * len(frequencies) + classes, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+        )
+        self.head = nn.Linear(width, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, t: Time, x: State, context: Context) -> Scalar:
+        level = self.schedule.sigma(t)[:, None] * self.frequencies
+        label = nn.functional.one_hot(context, self.classes).to(x.dtype)
+        features = torch.cat([x.flatten(1), level.sin(), level.cos(), label], 1)
+        return self.head(self.body(features)).squeeze(1)
