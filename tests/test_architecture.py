@@ -113,6 +113,34 @@ def test_there_is_one_training_loop() -> None:
     assert callers == {"ctcontrol/_improve.py"}
 
 
+def test_there_is_one_optimizer_step_besides_supervised_pretraining() -> None:
+    places = {"ctcontrol/_updater.py", "ctcontrol_diffusion/pretrain/_fit.py"}
+    assert files_where(lambda name, _: name.endswith("optimizer.step")) == places
+    assert files_where(lambda name, _: name.endswith(".backward")) == places
+
+
+def test_time_is_reversed_in_one_file() -> None:
+    """s = 1 − t, or horizon − t, stands in the noise schedule; all else is in control time."""
+
+    def flips(node: ast.AST) -> bool:
+        match node:
+            case ast.BinOp(ast.Constant(1), ast.Sub(), right):
+                pass
+            case ast.BinOp(left, ast.Sub(), right) if dotted(left).endswith("horizon"):
+                pass
+            case _:
+                return False
+        names = {name.id for name in ast.walk(right) if isinstance(name, ast.Name)}
+        return bool(names & {"t", "t0", "t1", "time"})
+
+    found = {
+        path
+        for path, tree in sources("ctcontrol_diffusion").items()
+        if any(map(flips, ast.walk(tree)))
+    }
+    assert found == {"ctcontrol_diffusion/schedule.py"}
+
+
 def test_files_are_short() -> None:
     lines = {
         path: len((ROOT / path).read_text("utf-8").splitlines()) for path in sources(*PACKAGES)
@@ -122,8 +150,26 @@ def test_files_are_short() -> None:
 
 
 def test_nothing_seeds_the_global_generators() -> None:
-    seeds = {"torch.manual_seed", "torch.cuda.manual_seed_all", "random.seed", "np.random.seed"}
-    assert files_where(lambda name, _: name in seeds or name.endswith("set_seed")) == set()
+    """But inside `fork_rng`, which restores them: networks know no other way to be initialized."""
+    seeds = ("torch.manual_seed", "cuda.manual_seed_all", "random.seed", "set_seed")
+
+    def seed_calls(tree: ast.AST) -> set[ast.AST]:
+        found = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+        return {n for n in found if dotted(n.func).endswith(seeds)}
+
+    def forks(node: ast.AST) -> bool:
+        return isinstance(node, ast.With) and any(
+            isinstance(item.context_expr, ast.Call)
+            and dotted(item.context_expr.func).endswith("fork_rng")
+            for item in node.items
+        )
+
+    loose = {
+        path
+        for path, tree in sources(*PACKAGES).items()
+        if seed_calls(tree) - {c for n in ast.walk(tree) if forks(n) for c in seed_calls(n)}
+    }
+    assert not loose
 
 
 def test_nothing_unpickles() -> None:
