@@ -40,6 +40,13 @@ def check_nonnegative(name: str, value: float) -> float:
     return value
 
 
+def check_share(name: str, value: float) -> float:
+    """Return `value` if it lies in (0, 1], else raise `CtcontrolError`."""
+    if not 0 < value <= 1:
+        raise CtcontrolError(f"{name} must lie in (0, 1], got {value}; 1 takes everything")
+    return value
+
+
 def check_count(name: str, value: Any) -> int:
     """Return `value` if it is an integer ≥ 1, else raise `CtcontrolError`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ctcontrol._along import gradients_along, values_along
-from ctcontrol._checks import check_count, check_positive
+from ctcontrol._checks import check_count, check_share
 from ctcontrol._tensor import inner
 from ctcontrol._trajectory import Trajectory, Transitions, discounted_to_go
 from ctcontrol._value import Value
@@ -30,7 +30,7 @@ class Critic(ABC):
     def __post_init__(self) -> None:
         check_count("critic epochs", self.epochs)
         check_count("critic minibatch", self.minibatch)
-        check_positive("critic share", self.share)
+        check_share("critic share", self.share)
 
     @abstractmethod
     def targets(self, value: Value, trajectory: Trajectory) -> Tensor:

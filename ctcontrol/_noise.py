@@ -38,7 +38,8 @@ class BrownianPath(NoiseSource):
     """One Brownian path for every grid: the same seed gives the same W on coarse and fine grids.
 
     Increments come from torchsde's `BrownianInterval` on a float64 clock, so that a coarse
-    increment is exactly the sum of the fine ones it spans.
+    increment is exactly the sum of the fine ones it spans. Its tree is dyadic: W does not depend
+    on which increments were asked for before.
 
     Args:
         horizon: end of the path.
@@ -60,7 +61,15 @@ class BrownianPath(NoiseSource):
 
         flat = (shape[0], math.prod(shape[1:]))
         self.path = BrownianInterval(
-            0.0, horizon, size=flat, entropy=seed, dtype=dtype, device=device, pool_size=64
+            0.0,
+            horizon,
+            size=flat,
+            entropy=seed,
+            dtype=dtype,
+            device=device,
+            pool_size=64,
+            tol=1e-6 * horizon,
+            halfway_tree=True,
         )
 
     def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def simulate(
 
     Raises:
         CtcontrolError: the grid does not span [0, horizon], or a reward has the wrong shape.
-        NumericalError: a state or reward is NaN or infinite; carries the final states.
+        NumericalError: a state, reward or penalty is NaN or infinite; carries the final states.
     """
     check_count("batch", batch)
     if abs(grid.horizon - problem.horizon) > 1e-9 * problem.horizon or grid.times[0] != 0:
@@ -87,7 +87,11 @@ def simulate(
         states.append(x)
     check_finite(
         "the rollout",
-        {"states": torch.stack(states), "running rewards": torch.stack(rewards)},
+        {
+            "states": torch.stack(states),
+            "running rewards": torch.stack(rewards),
+            "penalties": torch.stack(penalties),
+        },
         "take smaller steps, or lower the learning rate if the policy was being trained",
     )
     terminal = check_rows("reward.terminal", problem.reward.terminal(x, context), batch)

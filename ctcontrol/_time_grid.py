@@ -20,7 +20,8 @@ class TimeGrid:
         times: (steps + 1,), float64, on the CPU.
 
     Raises:
-        CtcontrolError: fewer than two times, or times that do not strictly increase.
+        CtcontrolError: fewer than two times, a negative one, or times that do not strictly
+            increase.
     """
 
     times: Tensor
@@ -36,6 +37,10 @@ class TimeGrid:
                 f"times must be finite and strictly increase, got {times.tolist()[:8]}; "
                 "sort them and drop repeats"
             )
+        if float(times[0]) < 0:
+            raise CtcontrolError(
+                f"control time starts at 0, got a first time of {float(times[0]):g}; shift them"
+            )
         object.__setattr__(self, "times", times)
 
     @classmethod
@@ -43,8 +48,9 @@ class TimeGrid:
         """t_k = k · horizon / steps for k = 0 … steps."""
         check_positive("horizon", horizon)
         check_count("steps", steps)
-        k = torch.arange(steps + 1, dtype=torch.float64)
-        return cls(k * (horizon / steps))
+        times = torch.arange(steps + 1, dtype=torch.float64) * horizon / steps
+        times[-1] = horizon  # exactly, whatever the rounding
+        return cls(times)
 
     @classmethod
     def from_times(cls, times: Sequence[float]) -> "TimeGrid":

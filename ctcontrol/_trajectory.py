@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ctcontrol._checks import check_count, check_share
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._tensor import rows_of
 from ctcontrol._time_grid import TimeGrid
@@ -62,7 +63,8 @@ class Transitions:
 
         A last incomplete batch is dropped if at least one whole batch was made.
         """
-        count = max(1, round(share * len(self)))
+        check_count("minibatch", size)
+        count = max(1, round(check_share("share", share) * len(self)))
         order = torch.randperm(len(self), generator=generator, device=generator.device)
         order = order[:count].to(self.t0.device)
         whole = max(size, count - count % size)

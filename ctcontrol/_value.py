@@ -35,6 +35,17 @@ class Jet:
     hessian: Float[Tensor, "batch d d"] | None = None
 
 
+def _derivatives(
+    y: Scalar, *inputs: Tensor, twice: bool = False, again: bool = False
+) -> tuple[Tensor, ...]:
+    """Row by row ∂y/∂input; zero where y does not depend on it, as slopes of linear values."""
+    if not y.requires_grad:
+        return tuple(torch.zeros_like(x) for x in inputs)
+    return torch.autograd.grad(
+        y.sum(), inputs, create_graph=twice, retain_graph=twice or again, materialize_grads=True
+    )
+
+
 class Value(nn.Module, ABC):
     """V(t, x, context), the expected discounted return to go."""
 
@@ -63,16 +74,11 @@ class Value(nn.Module, ABC):
         with torch.enable_grad():
             t, x = t.detach().requires_grad_(), x.detach().requires_grad_()
             value = self.at(t, x, context, mean)
-            dt, gradient = torch.autograd.grad(
-                value.sum(), (t, x), create_graph=hessian, materialize_grads=True
-            )
+            dt, gradient = _derivatives(value, t, x, twice=hessian)
             second = None
             if hessian:
                 columns = [
-                    torch.autograd.grad(
-                        gradient[:, i].sum(), x, retain_graph=True, materialize_grads=True
-                    )[0]
-                    for i in range(x.shape[1])
+                    _derivatives(gradient[:, i], x, again=True)[0] for i in range(x.shape[1])
                 ]
                 second = torch.stack(columns, dim=-1)
         return Jet(value.detach(), dt.detach(), gradient.detach(), second)

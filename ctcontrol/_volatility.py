@@ -94,13 +94,12 @@ class DenseVolatility(Volatility):
 
     def whiten(self, v: State) -> Noise:
         """The least-norm w with σ w = v: |w|² = vᵀ(σσᵀ)⁻¹v, also for more noises than states."""
-        covariance = self.value @ self.value.mT
-        factor, info = torch.linalg.cholesky_ex(covariance)
-        smallest = factor.diagonal().abs().min()
-        scale = covariance.diagonal().max().sqrt()
-        if int(info) != 0 or not bool(smallest > 1e-10 * scale):
+        d, k = self.value.shape
+        u, stretch, w = torch.linalg.svd(self.value, full_matrices=False)
+        rounding = max(d, k) * torch.finfo(v.dtype).eps
+        if k < d or not bool(stretch[-1] > rounding * stretch[0]):
             raise _no_inverse()
-        return torch.cholesky_solve(v.mT, factor).mT @ self.value
+        return v @ u / stretch @ w
 
     def trace(self, hessian: Float[Tensor, "batch d d"]) -> Scalar:
         return torch.einsum("ik,bij,jk->b", self.value, hessian, self.value)

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ctcontrol._along import gradients_along
-from ctcontrol._checks import CtcontrolError, check_count, check_nonnegative, check_positive
+from ctcontrol._checks import CtcontrolError, check_count, check_nonnegative, check_share
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._solver import Solver
@@ -40,7 +41,7 @@ class PathwisePolicyGradient:
     def __post_init__(self) -> None:
         check_nonnegative("proximity", self.proximity)
         check_nonnegative("epochs", self.epochs) and check_count("epochs", self.epochs)
-        check_positive("share", self.share)
+        check_share("share", self.share)
 
     def signal(
         self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
@@ -67,5 +68,6 @@ class PathwisePolicyGradient:
                 sde, *ends, law.mean, rows.law.mean, rows.context
             )
         loss = rows.steps * (cost - rows.weight * gain).mean()
-        log_ratio = law.log_ratio(rows.law, rows.action) if bool((rows.law.std > 0).all()) else None
-        return PolicyLoss(loss, (loss * 0 if log_ratio is None else log_ratio).detach(), 0.0)
+        explores = bool((rows.law.std > 0).all())
+        log_ratio = law.log_ratio(rows.law, rows.action) if explores else torch.zeros_like(rows.t0)
+        return PolicyLoss(loss, log_ratio.detach(), 0.0)

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 from ctcontrol._advantage import AdvantageEstimator, TemporalDifferenceAdvantage
-from ctcontrol._checks import check_count, check_nonnegative, check_positive
+from ctcontrol._checks import (
+    CtcontrolError,
+    check_count,
+    check_nonnegative,
+    check_positive,
+    check_share,
+)
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._solver import Solver
@@ -45,13 +51,18 @@ class ContinuousPPO:
     def __post_init__(self) -> None:
         check_positive("clip", self.clip)
         check_nonnegative("epochs", self.epochs) and check_count("epochs", self.epochs)
-        check_positive("share", self.share)
+        check_share("share", self.share)
         check_positive("log_ratio_scale", self.log_ratio_scale)
 
     def signal(
         self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
     ) -> Tensor:
-        """Advantage rates, (steps, batch)."""
+        """Advantage rates, (steps, batch); `CtcontrolError` where the policy does not explore."""
+        if not bool((trajectory.stds > 0).all()):
+            raise CtcontrolError(
+                "the policy draws some actions with std 0 and so has no likelihood ratio; "
+                "give it an exploration std > 0, or use PathwisePolicyGradient, which needs none"
+            )
         rates = self.advantage(problem, solver, value, trajectory)
         return rates if self.transform is None else self.transform(rates, trajectory)
 
