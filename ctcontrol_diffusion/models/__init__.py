@@ -1,0 +1,1 @@
+"""Pretrained models that the settings fine-tune, one package per data set."""
