@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import statistics
 import sys
 import tomllib
@@ -216,3 +217,16 @@ def test_every_public_name_says_what_it_is() -> None:
                     and not inspect.getdoc(getattr(thing, member))
                 }
     assert not silent
+
+
+def test_references_to_the_theory_lead_somewhere() -> None:
+    """A docstring's "docs/theory, policy gradient" names a heading of docs/theory.md."""
+    text = (ROOT / "docs" / "theory.md").read_text("utf-8")
+    headings = tuple(h.lower() for h in re.findall(r"^## (.+)$", text, re.MULTILINE))
+    lost: dict[str, str] = {}
+    for path in sources(*PACKAGES):
+        prose = re.sub(r"[\s#]+", " ", (ROOT / path).read_text("utf-8"))
+        for section in re.findall(r"docs/theory([^).;]*)", prose):
+            if not section.lower().lstrip(",: ").startswith(headings):
+                lost[path] = section
+    assert not lost
