@@ -6,6 +6,7 @@ advantage rates, performance differences, path KL, moments, and the same for the
 chain that a simulation actually runs. (docs/theory, linear-quadratic problems.)
 """
 
+from ctcontrol.exact.lq._arrays import Array as Array
 from ctcontrol.exact.lq._chain import EulerMaruyamaChain as EulerMaruyamaChain
 from ctcontrol.exact.lq._dynamics import ElementwiseLinearSDE as ElementwiseLinearSDE
 from ctcontrol.exact.lq._dynamics import GaussianInitialLaw as GaussianInitialLaw
