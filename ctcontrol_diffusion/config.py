@@ -18,8 +18,9 @@ class Digits:
     """κ, reward lost per nat of path KL to the pretrained model."""
     eta: float = 1.0
     """Noise of the training sampler, DDIM(η): 1 is ancestral sampling, > 0."""
-    floor: float = 0.004
-    """Diffusion time at which sampling stops, in (0, 1); the noise left there is about 5 x it."""
+    floor: float = 0.02
+    """Diffusion time at which sampling stops, in (0, 1). The pretrained model removes the noise
+    left there in one step that is not trained: steps with less noise would spend KL on nothing."""
     denoiser: str | None = None
     """Path of a denoiser.safetensors made by `pretrain digits`; the embedded weights if none."""
 

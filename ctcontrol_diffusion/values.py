@@ -25,13 +25,15 @@ class DenoisedGuess:
     Attributes:
         score: evaluated only when the mean action is not given.
         schedule: α and σ.
-        reward: (images, context) -> (batch,).
+        reward: of clean states, (x̂₀, context) -> (batch,).
+        terminal: h, of states at the horizon, (x, context) -> (batch,).
         data_variance: v, mean variance of a coordinate of the data.
     """
 
     score: MeanFunction
     schedule: NoiseSchedule
     reward: Callable[[Tensor, Context], Tensor]
+    terminal: Callable[[Tensor, Context], Tensor]
     data_variance: float
 
     def __call__(self, t: Time, x: State, context: Context, mean: Tensor | None = None) -> Scalar:
@@ -44,8 +46,9 @@ class DenoisedGuess:
                 v = self.data_variance
                 slope = alpha * v / (alpha**2 * v + self.schedule.variance(t.detach()))
                 clean = clean.detach() + like(slope, x) * (x - x.detach())
-        at_end = like(t >= self.schedule.horizon - 1e-6, x)
-        return self.reward(torch.where(at_end, x, clean).clamp(-1, 1), context)
+        guess = self.reward(clean, context)
+        at_end = t >= self.schedule.horizon - 1e-6
+        return torch.where(at_end, self.terminal(x, context), guess) if at_end.any() else guess
 
 
 class PixelResidual(nn.Module):

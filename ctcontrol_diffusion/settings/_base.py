@@ -41,12 +41,12 @@ class Pictures:
     """How states become images.
 
     Attributes:
-        decode: states -> (n, channels, height, width) in [0, 1].
+        decode: (states at the horizon, context) -> (n, channels, height, width) in [0, 1].
         prompts: context -> one text a row.
         contexts: texts -> context; raises `CtcontrolError` for a text the model cannot take.
     """
 
-    decode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor, Context], Tensor]
     prompts: Callable[[Context], list[str]]
     contexts: Callable[[list[str]], Context]
 

@@ -21,6 +21,7 @@ from ctcontrol import (
     Trajectory,
     Variance,
     check_positive,
+    fill,
     simulate,
 )
 from ctcontrol_diffusion import config as c
@@ -33,9 +34,9 @@ from ctcontrol_diffusion.models.digits import (
     noise_scheduler,
 )
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
-from ctcontrol_diffusion.rewards import image_reward
+from ctcontrol_diffusion.rewards import Metadata, TerminalImageReward, load_reward
 from ctcontrol_diffusion.schedule import NoiseSchedule
-from ctcontrol_diffusion.score import EpsilonScore, frozen
+from ctcontrol_diffusion.score import EpsilonScore, denoise, frozen
 from ctcontrol_diffusion.settings._base import Facts, Pictures, Row, Setting
 from ctcontrol_diffusion.settings.links import link_for
 from ctcontrol_diffusion.solvers import DDIM
@@ -56,14 +57,15 @@ def digits(
     schedule = NoiseSchedule.from_diffusers(noise_scheduler(), problem.floor)
     score = EpsilonScore(load_denoiser(problem.denoiser, device), schedule).eval()
     reference = GaussianPolicy(frozen(copy.deepcopy(score)))
-    pictures = Pictures(decode=decode, prompts=prompts, contexts=contexts)
-    reward = image_reward(
-        problem.reward, pictures, classifier=load_classifier("reward").to(device), shape=SHAPE
-    )
+    pictures = Pictures(_Decoder(reference, schedule), prompts, contexts)
+    function = load_reward(problem.reward, classifier=load_classifier("reward").to(device))
+    clean = TerminalImageReward(function, lambda x, _: to_image(x), prompts, _metadata)
+    terminal = replace(clean, decode=pictures.decode)
+    terminal.probe(*_Initial(device)(4, torch.Generator(device).manual_seed(0)))
     data = digits_data("all")
     control = ControlProblem(
         sde=ReverseSDE(schedule),
-        reward=TerminalReward(reward),
+        reward=TerminalReward(terminal),
         initial=_Initial(device),
         horizon=schedule.horizon,
         regularizer=PathKL(reference, problem.kl_weight),
@@ -71,10 +73,12 @@ def digits(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
         residual = PixelResidual(schedule, 64, CLASSES, config.critic.width).to(device)
-    guess = DenoisedGuess(score, schedule, reward, float(data.images.var(0).mean()))
+    variance = float(data.images.var(0).mean())
+    guess = DenoisedGuess(score, schedule, clean, terminal, variance)
     link = link_for(config.critic, schedule.horizon, Variance(schedule.variance))
     judge = load_classifier("judge").to(device)
-    inspector = _Inspector(control, config, judge, judge.features(data.images.to(device)))
+    real = judge.features(data.images.to(device))
+    inspector = _Inspector(control, config, judge, real, pictures.decode)
     return Setting(
         problem=control,
         mean=score,
@@ -86,14 +90,30 @@ def digits(
     )
 
 
-def decode(x: Tensor) -> Tensor:
-    """States to images in [0, 1]; keeps gradients inside the range."""
+def to_image(x: Tensor) -> Tensor:
+    """Clean states to images in [0, 1]; keeps gradients inside the range."""
     return (0.5 * (x + 1)).clamp(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoder:
+    """The noise-free last step x̂₀ of the *pretrained* model, fixed like a decoder."""
+
+    reference: GaussianPolicy
+    schedule: NoiseSchedule
+
+    def __call__(self, x: Tensor, context: Context) -> Tensor:
+        t = fill(self.schedule.horizon, x)
+        return to_image(denoise(self.schedule, t, x, self.reference.mean(t, x, context)))
 
 
 def prompts(context: Context) -> list[str]:
     """Labels to texts."""
     return [str(int(label)) for label in context]
+
+
+def _metadata(context: Context) -> Metadata:
+    return {"labels": context}
 
 
 def contexts(texts: list[str]) -> Tensor:
@@ -125,6 +145,7 @@ class _Inspector:
     config: c.Config
     judge: DigitClassifier
     real: Tensor
+    decode: Callable[[Tensor, Context], Tensor]
 
     def evaluate(self, mean: MeanFunction, progress: Callable[[int, int], None]) -> list[Row]:
         """Reward, accuracy, Fréchet distance and KL for {SDE, ODE} × step counts."""
@@ -139,7 +160,7 @@ class _Inspector:
         eta = 1.0 if sampler == "SDE" else 0.0
         moved = eta > 0 and not self._is_reference(mean)
         path = self._sample(mean, steps, self.config.evaluation.images, eta, measure_kl=moved)
-        features = self.judge.features(path.final)
+        features = self.judge.features(self._images(path))
         numbers = {
             "reward": _pair(path.terminal),
             "accuracy": _pair(self._right(path)),
@@ -190,8 +211,12 @@ class _Inspector:
             solver=DDIM(eta),
         )
 
+    def _images(self, path: Trajectory) -> Tensor:
+        """Finished images in the classifiers' range, [-1, 1]."""
+        return 2 * self.decode(path.final, path.context) - 1
+
     def _right(self, path: Trajectory) -> Tensor:
-        return (self.judge(path.final).argmax(1) == path.context).float()
+        return (self.judge(self._images(path)).argmax(1) == path.context).float()
 
     def _reference(self) -> GaussianPolicy:
         regularizer = self.problem.regularizer
