@@ -1,0 +1,71 @@
+"""The contract of `Value`: a function, its derivatives, and the reward at the horizon."""
+
+import torch
+from torch import Tensor
+
+from ctcontrol import Value, inner
+from tests.helpers import assert_close, assert_covers, normal, numerical_gradient
+from tests.tables import VALUES, Row, kinds, over
+
+BATCH = 7
+
+
+def test_every_implementation_has_a_row() -> None:
+    assert_covers(Value, kinds(VALUES))
+
+
+def _rows(case: Row) -> tuple[Tensor, Tensor]:
+    t = torch.linspace(0.05, 0.9, BATCH, dtype=torch.float64)
+    return t, normal(BATCH, case.states, seed=1)
+
+
+@over(VALUES)
+class TestValue:
+    def test_rows_do_not_see_each_other(self, case: Row) -> None:
+        value, (t, x) = case.make(), _rows(case)
+        order = torch.tensor([6, 2, 2, 0])
+        whole = value.at(t, x, None)
+        assert whole.shape == (BATCH,)
+        assert_close(value.at(t[order], x[order], None), whole[order], 1e-12)
+
+    def test_jet_is_the_derivative(self, case: Row) -> None:
+        value, (t, x) = case.make(), _rows(case)
+        jet = value.jet(t, x, None, hessian=True)
+        with torch.no_grad():
+            assert_close(jet.value, value.at(t, x, None), 1e-12)
+            slope = numerical_gradient(lambda y: value.at(t, y, None), x)
+            rate = numerical_gradient(lambda s: value.at(s, x, None), t)
+        assert_close(jet.gradient, slope, 1e-7)
+        assert_close(jet.time, rate, 1e-6)
+        for i in range(case.states):
+            second = numerical_gradient(lambda y, i=i: value.jet(t, y, None).gradient[:, i], x)
+            assert jet.hessian is not None
+            assert_close(jet.hessian[:, i], second, 1e-6)
+
+    def test_the_parts_of_the_jet_agree(self, case: Row) -> None:
+        value, (t, x) = case.make(), _rows(case)
+        direction = normal(BATCH, case.states, seed=2)
+        jet = value.jet(t, x, None)
+        assert jet.hessian is None
+        assert_close(value.gradient(t, x, None), jet.gradient, 1e-12)
+        assert_close(value.along(t, x, direction, None), inner(direction, jet.gradient), 1e-12)
+
+    def test_derivatives_carry_no_graph(self, case: Row) -> None:
+        value, (t, x) = case.make(), _rows(case)
+        with torch.no_grad():  # they must also work where gradients are off
+            jet = value.jet(t, x, None, hessian=True)
+        assert jet.hessian is not None
+        for part in (jet.value, jet.time, jet.gradient, jet.hessian):
+            assert not part.requires_grad
+        assert all(p.grad is None for p in value.parameters())
+
+    def test_horizon_pays_the_reward(self, case: Row) -> None:
+        value, (t, x) = case.make(), _rows(case)
+        assert_close(value.at(torch.ones_like(t), x, None), case.terminal(x), 1e-9)
+
+    def test_parameters_are_trainable_through_at(self, case: Row) -> None:
+        value, (t, x) = case.make(), _rows(case)
+        parameters = list(value.parameters())
+        if parameters:
+            value.at(t, x, None).sum().backward()
+        assert all(p.grad is not None and bool(p.grad.any()) for p in parameters)

@@ -1,0 +1,321 @@
+"""Control problems whose answers are known without the library: short recursions in float64.
+
+One family is enough: isotropic linear dynamics, affine Gaussian policies, quadratic rewards. The
+Euler–Maruyama chain of it has a value that a ten-line recursion gives exactly, and autograd
+through the recursion gives every policy gradient exactly. Variance-preserving reverse diffusions
+of Gaussian data are members of the family.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ctcontrol import (
+    Action,
+    Context,
+    ControlProblem,
+    ElementwiseActionSDE,
+    Entropy,
+    GaussianPolicy,
+    PathKL,
+    Policy,
+    Regularizer,
+    Reward,
+    Scalar,
+    ScalarVolatility,
+    State,
+    Time,
+    TimeGrid,
+    Value,
+    Volatility,
+    inner,
+    like,
+)
+
+OfTime = Callable[[Tensor], Tensor]
+
+
+def constant(value: float) -> OfTime:
+    """t ↦ value."""
+    return lambda t: torch.full_like(t, value)
+
+
+@dataclass(frozen=True, eq=False)
+class Isotropic(ElementwiseActionSDE):
+    """dX = (pull(t) X + gain(t) a) dt + spread(t) dW."""
+
+    pull: OfTime
+    gain: OfTime
+    spread: OfTime
+
+    def free_drift(self, t: Time, x: State, context: Context) -> State:
+        return like(self.pull(t), x) * x
+
+    def action_gain(self, t: Time) -> Scalar:
+        return self.gain(t)
+
+    def volatility(self, t: Time, x: State) -> Volatility:
+        return ScalarVolatility(self.spread(t))
+
+
+@dataclass(frozen=True, eq=False)
+class QuadraticReward(Reward):
+    """r = −xᵀQx − R|a|², h = g·x − xᵀGx."""
+
+    Q: Tensor
+    R: float
+    G: Tensor
+    g: Tensor
+
+    def running(self, t: Time, x: State, a: Action, context: Context) -> Scalar:
+        return -inner(x @ self.Q, x) - self.R * inner(a, a)
+
+    def terminal(self, x: State, context: Context) -> Scalar:
+        return x @ self.g - inner(x @ self.G, x)
+
+
+class Affine(nn.Module):
+    """The mean action base(t) + k − (base slope(t) I + K) x; K and k are trained."""
+
+    def __init__(self, K: Tensor, k: Tensor, slope: OfTime, offset: OfTime) -> None:
+        super().__init__()
+        self.K, self.k = nn.Parameter(K), nn.Parameter(k)
+        self.slope, self.offset = slope, offset
+
+    def forward(self, t: Tensor, x: Tensor, context: object) -> Tensor:
+        return (
+            like(self.offset(t), x)
+            - like(self.slope(t), x) * x
+            + self.k.to(x.dtype)
+            - x @ self.K.mT.to(x.dtype)
+        )
+
+
+class LearnedStd(nn.Module):
+    """exp(log_std) at all times."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.log_std = nn.Parameter(torch.tensor(math.log(std), dtype=torch.float64))
+
+    def forward(self, t: Tensor) -> Tensor:
+        return self.log_std.exp().expand(len(t))
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic:
+    """xᵀPx + p·x + c."""
+
+    P: Tensor
+    p: Tensor
+    c: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return inner(x @ self.P, x) + x @ self.p + self.c
+
+
+@dataclass(frozen=True, eq=False)
+class LinearProblem:
+    """Isotropic dynamics, a quadratic reward, and a start N(start_mean, start_std² I).
+
+    The reference policy has the mean offset(t) − slope(t) x.
+    """
+
+    sde: Isotropic
+    reward: QuadraticReward
+    horizon: float
+    start_mean: Tensor
+    start_std: float
+    discount: float = 0.0
+    kl_weight: float = 0.0
+    temperature: float = 0.0
+    slope: OfTime = field(default_factory=lambda: constant(0.0))
+    offset: OfTime = field(default_factory=lambda: constant(0.0))
+
+    def initial(self, batch: int, generator: torch.Generator) -> tuple[Tensor, None]:
+        """Initial states, no context."""
+        noise = torch.randn(
+            batch, len(self.start_mean), generator=generator, dtype=self.start_mean.dtype
+        )
+        return self.start_mean + self.start_std * noise, None
+
+    @property
+    def problem(self) -> ControlProblem:
+        """The same for the library."""
+        regularizer: Regularizer | None = None
+        if self.kl_weight:
+            regularizer = PathKL(GaussianPolicy(self.mean(0 * self.zero, self.k0)), self.kl_weight)
+        elif self.temperature:
+            regularizer = Entropy(self.temperature)
+        return ControlProblem(
+            self.sde, self.reward, self.initial, self.horizon, self.discount, regularizer
+        )
+
+    @property
+    def zero(self) -> Tensor:
+        """(d, d) zeros."""
+        return torch.zeros(len(self.k0), len(self.k0), dtype=self.k0.dtype)
+
+    @property
+    def k0(self) -> Tensor:
+        """(d,) zeros."""
+        return torch.zeros_like(self.start_mean)
+
+    def mean(self, K: Tensor, k: Tensor) -> Affine:
+        """The mean of a policy that differs from the reference by k − K x."""
+        return Affine(K.detach().clone(), k.detach().clone(), self.slope, self.offset)
+
+    def values(
+        self, grid: TimeGrid, K: Tensor, k: Tensor, std: Tensor, *, absorbs: bool = False
+    ) -> list[Quadratic]:
+        """The value of the Euler–Maruyama chain at every node, differentiable in K, k and std.
+
+        `std` is one number, or one a step; with `absorbs` the action is the only noise.
+        """
+        d, eye = len(self.k0), torch.eye(len(self.k0), dtype=self.k0.dtype)
+        stds = std.expand(grid.steps)
+        V = Quadratic(-self.reward.G, self.reward.g, self.k0.sum())
+        out, R = [V], self.reward.R
+        for j in reversed(range(grid.steps)):
+            t, dt = grid.times[j : j + 1], grid.lengths[j]
+            pull, gain, spread = self.sde.pull(t), self.sde.gain(t), self.sde.spread(t)
+            Kt, kt = self.slope(t) * eye + K, self.offset(t) + k
+            F, f = (1 + dt * pull) * eye - dt * gain * Kt, dt * gain * kt
+            noise = (dt * gain * stds[j]) ** 2 + (0 if absorbs else dt * spread**2)
+            kl = 0.5 * self.kl_weight * dt * (gain / spread) ** 2
+            decay = math.exp(-self.discount * float(dt))
+            P = -dt * self.reward.Q - dt * R * Kt.mT @ Kt - kl * K.mT @ K + decay * F.mT @ V.P @ F
+            p = 2 * dt * R * Kt.mT @ kt + 2 * kl * K.mT @ k
+            p = p + decay * (2 * F.mT @ V.P @ f + F.mT @ V.p)
+            c = -dt * R * (kt @ kt + d * stds[j] ** 2) - kl * k @ k
+            if self.temperature:
+                entropy = 0.5 * d * (1 + math.log(2 * math.pi)) + d * stds[j].log()
+                c = c + self.temperature * dt * entropy
+            c = c + decay * (f @ V.P @ f + V.p @ f + V.c + noise * V.P.trace())
+            V = Quadratic(0.5 * (P + P.mT), p, c.sum())
+            out.append(V)
+        return out[::-1]
+
+    def expected_return(
+        self, grid: TimeGrid, K: Tensor, k: Tensor, std: Tensor, *, absorbs: bool = False
+    ) -> Tensor:
+        """J of the chain, exactly."""
+        V, m = self.values(grid, K, k, std, absorbs=absorbs)[0], self.start_mean
+        return V(m[None])[0] + self.start_std**2 * V.P.trace()
+
+    def gradient(
+        self, grid: TimeGrid, K: Tensor, k: Tensor, std: Tensor, *, absorbs: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """∂J/∂K, ∂J/∂k and ∂J/∂std of the chain, exactly."""
+        leaves = [v.detach().clone().requires_grad_() for v in (K, k, std)]
+        J = self.expected_return(grid, leaves[0], leaves[1], leaves[2], absorbs=absorbs)
+        K_, k_, std_ = torch.autograd.grad(J, leaves, materialize_grads=True)
+        return K_, k_, std_
+
+
+class ChainValue(Value):
+    """The exact value of a chain, at its nodes only."""
+
+    def __init__(self, grid: TimeGrid, values: list[Quadratic]) -> None:
+        super().__init__()
+        self.nodes = grid.times
+        self.P = torch.stack([v.P for v in values]).detach()
+        self.p = torch.stack([v.p for v in values]).detach()
+        self.c = torch.stack([v.c for v in values]).detach()
+
+    def at(self, t: Time, x: State, context: Context, mean: Action | None = None) -> Scalar:
+        i = (t.detach()[:, None] - self.nodes).abs().argmin(1)
+        return torch.einsum("bi,bij,bj->b", x, self.P[i], x) + inner(x, self.p[i]) + self.c[i]
+
+
+class NextGradient(Value):
+    """Not a value, but a function whose gradient at x is e^{−ρΔ}∇V(next node, mean of the step).
+
+    For quadratic values that is the expected gradient after the step, and with it the
+    closed-form advantages of the *chain* are exact at any step size.
+    """
+
+    def __init__(self, problem: LinearProblem, value: ChainValue, policy: Policy) -> None:
+        super().__init__()
+        self.linear, self.value, self.policy = problem, value, policy
+
+    def at(self, t: Time, x: State, context: Context, mean: Action | None = None) -> Scalar:
+        nodes = self.value.nodes
+        i = (t.detach()[:, None] - nodes).abs().argmin(1)
+        dt, now, sde = (nodes[i + 1] - nodes[i])[:, None], x.detach(), self.linear.sde
+        with torch.no_grad():
+            action = self.policy.dist(t, now, context).mean
+        step = now + dt * (like(sde.pull(t), x) * now + like(sde.gain(t), x) * action).detach()
+        slope = self.value.gradient(nodes[i + 1], step, context)
+        return inner(x, torch.exp(-self.linear.discount * dt) * slope)
+
+
+def regulator(**changes: float) -> LinearProblem:
+    """Two coupled coordinates with discount, a running reward and constant coefficients."""
+    return LinearProblem(
+        sde=Isotropic(constant(-0.3), constant(0.8), constant(0.6)),
+        reward=QuadraticReward(
+            Q=torch.tensor([[0.5, 0.2], [0.2, 0.9]], dtype=torch.float64),
+            R=0.3,
+            G=torch.tensor([[0.7, -0.1], [-0.1, 0.4]], dtype=torch.float64),
+            g=torch.tensor([0.4, -0.5], dtype=torch.float64),
+        ),
+        horizon=1.2,
+        start_mean=torch.tensor([0.8, -0.6], dtype=torch.float64),
+        start_std=0.5,
+        slope=constant(0.2),
+        offset=constant(0.1),
+        **({"discount": 0.4} | changes),  # type: ignore[arg-type]
+    )
+
+
+@dataclass(frozen=True)
+class GaussianDiffusion:
+    """Variance-preserving noise β_s = bmin + (bmax − bmin)s on s ∈ [0, 1], data N(mean, variance).
+
+    Written in the diffusion clock, and turned to control time t = 1 − s in one place.
+    """
+
+    bmin: float = 0.1
+    bmax: float = 8.0
+    mean: float = 0.7
+    variance: float = 0.5
+
+    def beta(self, t: Tensor) -> Tensor:
+        """β at s = 1 − t."""
+        return self.bmin + (self.bmax - self.bmin) * (1 - t)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """exp(−½∫₀ˢβ) at s = 1 − t."""
+        s = 1 - t
+        return torch.exp(-0.5 * (self.bmin * s + 0.5 * (self.bmax - self.bmin) * s**2))
+
+    def marginal(self, t: Tensor) -> Tensor:
+        """Variance of p_s."""
+        return 1 + self.alpha(t) ** 2 * (self.variance - 1)
+
+    def control(
+        self, kl_weight: float, linear: float = 0.0, square: float = 0.0, dtype=torch.float64
+    ) -> LinearProblem:
+        """Fine-tuning from the exact score, reward linear·y − square·y², started at p_1."""
+        start = torch.zeros(1, dtype=torch.float64)
+        return LinearProblem(
+            sde=Isotropic(
+                lambda t: 0.5 * self.beta(t), lambda t: self.beta(t), lambda t: self.beta(t).sqrt()
+            ),
+            reward=QuadraticReward(
+                Q=torch.zeros(1, 1, dtype=dtype),
+                R=0.0,
+                G=torch.full((1, 1), square, dtype=dtype),
+                g=torch.full((1,), linear, dtype=dtype),
+            ),
+            horizon=1.0,
+            start_mean=(self.alpha(start) * self.mean).to(dtype),
+            start_std=float(self.marginal(start).sqrt()),
+            kl_weight=kl_weight,
+            slope=lambda t: 1 / self.marginal(t),
+            offset=lambda t: self.alpha(t) * self.mean / self.marginal(t),
+        )
