@@ -25,6 +25,7 @@ from ctcontrol.exact.lq._schedule import Constant as Constant
 from ctcontrol.exact.lq._schedule import Piecewise as Piecewise
 from ctcontrol.exact.lq._schedule import Schedule as Schedule
 from ctcontrol.exact.lq._schedule import Smooth as Smooth
+from ctcontrol.exact.lq._stationary import StationaryLQ as StationaryLQ
 from ctcontrol.exact.lq._value_function import AdvantageRate as AdvantageRate
 from ctcontrol.exact.lq._value_function import Quadratic as Quadratic
 from ctcontrol.exact.lq._value_function import QuadraticValue as QuadraticValue
