@@ -47,9 +47,9 @@ noise of `DDPMScheduler` (1000 steps, linear betas 1e-4 to 0.02), the caption be
 | mean confidence, held out | {reward_confidence:.3f} | {judge_confidence:.3f} |
 
 {classifier_iterations:,} updates of {classifier_batch_size} images each, randomly rotated, scaled,
-shifted and noised; label smoothing {label_smoothing:g}, which keeps log p(digit | image) bounded
-below in practice, since it serves as a reward: an ideal classifier says {floor:.1f} nats for a
-plainly wrong digit.
+shifted and noised. The reward has label smoothing {label_smoothing:g}, which keeps log p(digit |
+image) bounded below in practice: an ideal classifier says {floor:.1f} nats for a plainly wrong
+digit. The judge has none, for the sake of its features, the space of Fréchet distances.
 
 ## Use and limits
 

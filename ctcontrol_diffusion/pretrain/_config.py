@@ -28,7 +28,7 @@ class DigitsPretraining:
         classifier_iterations: Updates of each classifier.
         classifier_batch_size: Images per update of a classifier.
         classifier_learning_rate: Peak learning rate of a classifier (AdamW).
-        label_smoothing: Mass spread over all ten digits in the classifiers' targets, in [0, 1).
+        label_smoothing: Mass spread over all ten digits in the reward's targets, in [0, 1).
     """
 
     out: Path = Path("runs/pretrain-digits")

@@ -8,7 +8,7 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from ctcontrol import CtcontrolError
+from ctcontrol import NumericalError
 
 WARM_UP_FRACTION = 0.02
 MAX_GRADIENT_NORM = 1.0
@@ -58,7 +58,7 @@ def fit(module: nn.Module, loss: Callable[[], Tensor], options: FitOptions) -> I
         options: iterations, rates and decays.
 
     Raises:
-        CtcontrolError: when the loss becomes infinite or not a number.
+        NumericalError: when the loss becomes infinite or not a number.
     """
     module.train()
     optimizer = torch.optim.AdamW(
@@ -69,7 +69,7 @@ def fit(module: nn.Module, loss: Callable[[], Tensor], options: FitOptions) -> I
     for iteration in range(1, options.iterations + 1):
         value = loss()
         if not math.isfinite(value.item()):
-            raise CtcontrolError(
+            raise NumericalError(
                 f"the pretraining loss became {value.item()} at iteration {iteration}; "
                 f"lower the learning rate ({options.learning_rate:g})"
             )

@@ -65,21 +65,25 @@ def pretrain_digits(config: DigitsPretraining, console: Console) -> dict[str, An
         TextColumn("loss {task.fields[loss]:.4f}"),
         TimeRemainingColumn(),
         console=console,
+        disable=not console.is_terminal,
     )
     # The files of one run appear together, so a folder never mixes two runs.
     with progress, tempfile.TemporaryDirectory(dir=out, prefix=".pretrain-") as folder:
         written = Path(folder)
         for name in classifier_names():
-            classifier, record["classifiers"][name] = _classifier(name, config, progress)
+            classifier, measured = _classifier(name, config, progress)
+            record["timing"][name] = measured.pop("seconds")
+            record["classifiers"][name] = measured
             save_classifier(classifier, name, written / f"classifier_{name}.safetensors")
-        denoiser, record["denoiser"] = _denoiser(config, progress)
+        denoiser, measured = _denoiser(config, progress)
+        record["timing"]["denoiser"] = measured.pop("seconds")
+        record["denoiser"] = measured
         save_denoiser(denoiser, written / "denoiser.safetensors")
         record["timing"]["seconds"] = round(time.perf_counter() - began, 1)
-        (written / "training.json").write_text(json.dumps(record, indent=2) + "\n")
-        (written / "MODEL_CARD.md").write_text(model_card(record))
-        for path in sorted(written.iterdir()):
-            os.replace(path, out / path.name)
-    console.print(f"wrote {out} in {record['timing']['seconds']:.0f} s", highlight=False)
+        _publish(record, written, out)
+    console.print(
+        f"wrote {out} in {record['timing']['seconds']:.0f} s", highlight=False, soft_wrap=True
+    )
     return record
 
 
@@ -88,13 +92,16 @@ def _classifier(
 ) -> tuple[DigitClassifier, dict[str, Any]]:
     train, held_out = digits_data("train"), digits_data("heldout")
     stream = 1 + classifier_names().index(name)
+    # The judge stays unsmoothed: smoothing draws the features of a digit towards one point, and a
+    # Fréchet distance between such features sees little but the proportions of the digits.
+    smoothing = config.label_smoothing if name == "reward" else 0.0
     with _seeded_initialization(config.seed, stream):
         classifier = new_classifier(name)
     loss = classification_loss(
         classifier,
         train,
         batch_size=config.classifier_batch_size,
-        label_smoothing=config.label_smoothing,
+        label_smoothing=smoothing,
         generator=_generator(config.seed, stream),
     )
     seconds, last_loss = _run(
@@ -111,6 +118,7 @@ def _classifier(
     )
     return classifier, {
         "parameters": sum(p.numel() for p in classifier.parameters()),
+        "label_smoothing": smoothing,
         "training_loss": last_loss,
         "train": classifier_quality(classifier, train),
         "heldout": classifier_quality(classifier, held_out),
@@ -170,6 +178,13 @@ def _run(
         weight = max(1 / step.iteration, 1 - LOSS_MEMORY)
         mean += weight * (step.loss - mean)
         progress.update(task, advance=1, loss=mean)
+        if progress.disable and (10 * step.iteration) % options.iterations < 10:
+            progress.console.print(
+                f"{title}: {step.iteration}/{options.iterations}, loss {mean:.4f}, "
+                f"{time.perf_counter() - began:.0f} s",
+                highlight=False,
+                soft_wrap=True,
+            )
     return round(time.perf_counter() - began, 1), mean
 
 
@@ -186,6 +201,19 @@ def _seeded_initialization(seed: int, stream: int) -> Generator[None]:
         yield
 
 
+def _publish(record: dict[str, Any], written: Path, out: Path) -> None:
+    """Adds record and card to the weights and moves all into the output folder."""
+    try:
+        (written / "training.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        (written / "MODEL_CARD.md").write_text(model_card(record), "utf-8")
+        for path in sorted(written.iterdir()):
+            os.replace(path, out / path.name)
+    except OSError as error:
+        raise CtcontrolError(
+            f"cannot write into {out}: {error.strerror}; give another --out"
+        ) from error
+
+
 def _folder(config: DigitsPretraining) -> Path:
     """The output folder, made and seen to be writable before the work, not after it."""
     out = config.out
@@ -193,7 +221,7 @@ def _folder(config: DigitsPretraining) -> Path:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CtcontrolError(
-            f"cannot make the folder {out}: {error}; give another --out"
+            f"cannot make the folder {out}: {error.strerror}; give another --out"
         ) from error
     if not os.access(out, os.W_OK):
         raise CtcontrolError(f"cannot write into {out}; give another --out")

@@ -32,10 +32,11 @@ def save_weights(
         name: value.detach().to("cpu", torch.float16).contiguous()
         for name, value in module.state_dict().items()
     }
-    metadata = {"kind": kind, "architecture": json.dumps(dict(architecture), sort_keys=True)}
+    # One entry, since safetensors writes several in random order: equal weights, equal bytes.
+    model = json.dumps({"kind": kind, "architecture": dict(architecture)}, sort_keys=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        save_file(tensors, temporary, metadata=metadata)
+        save_file(tensors, temporary, metadata={"model": model})
         temporary.chmod(0o644)  # safetensors writes for the owner alone; shipped files are for all
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
@@ -47,23 +48,29 @@ def read_weights(path: str | Path, *, kind: str) -> tuple[dict[str, Any], dict[s
     """Architecture and float32 tensors of a file written by :func:`save_weights`.
 
     Raises:
-        CtcontrolError: when the file is missing, not safetensors, or of another kind.
+        CtcontrolError: when the file is missing, not safetensors, of another kind, or not
+            finite.
     """
     path = Path(path)
     if not path.is_file():
         raise CtcontrolError(f"no weights at {path}; leave the path out for those shipped")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("kind") != kind:
+            model = json.loads((file.metadata() or {}).get("model", "{}"))
+            if model.get("kind") != kind:
                 raise CtcontrolError(
-                    f"{path} holds {metadata.get('kind', 'weights of unknown origin')!r}, "
+                    f"{path} holds {model.get('kind', 'weights of unknown origin')!r}, "
                     f"not {kind!r}; give a file written by the pretrain command"
                 )
-            architecture = json.loads(metadata["architecture"])
+            architecture = dict(model["architecture"])
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except CtcontrolError:
+        raise
+    except (OSError, SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise CtcontrolError(f"{path} is not a readable weights file: {error}") from error
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise CtcontrolError(f"{path} holds NaN or infinite numbers in {name}; make it anew")
     return architecture, tensors
 
 

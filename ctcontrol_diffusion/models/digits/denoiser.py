@@ -81,10 +81,10 @@ def load_denoiser(
         architecture, tensors = read_shipped(ASSET, kind=KIND)
     else:
         architecture, tensors = read_weights(path, kind=KIND)
-    unknown = set(architecture) - set(_ARCHITECTURE)
-    if unknown:
-        raise CtcontrolError(f"{path} has unknown architecture fields: {sorted(unknown)}")
-    model = new_denoiser(architecture)
+    try:
+        model = new_denoiser({name: architecture[name] for name in _ARCHITECTURE})
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise CtcontrolError(f"{path} describes no UNet that can be built: {error}") from error
     fill(model, tensors, path or ASSET)
     model.to(device)  # pyright: ignore[reportArgumentType]  (diffusers loses the signature)
     return model.eval()
