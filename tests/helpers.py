@@ -76,7 +76,7 @@ def modules() -> tuple[ModuleType, ...]:
 
 
 def implementations(interface: type) -> set[type]:
-    """Every concrete class of both packages with this abstract base, or of this protocol's shape."""
+    """Every concrete class of both packages with this base, or of this protocol's shape."""
     classes = {
         thing
         for module in modules()

@@ -9,6 +9,7 @@ of Gaussian data are members of the family.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -177,8 +178,8 @@ class LinearProblem:
         """
         d, eye = len(self.k0), torch.eye(len(self.k0), dtype=self.k0.dtype)
         stds = std.expand(grid.steps)
-        V = Quadratic(-self.reward.G, self.reward.g, self.k0.sum())
-        out, R = [V], self.reward.R
+        tail = Quadratic(-self.reward.G, self.reward.g, self.k0.sum())
+        out, R = [tail], self.reward.R
         for j in reversed(range(grid.steps)):
             t, dt = grid.times[j : j + 1], grid.lengths[j]
             pull, gain, spread = self.sde.pull(t), self.sde.gain(t), self.sde.spread(t)
@@ -187,16 +188,21 @@ class LinearProblem:
             noise = (dt * gain * stds[j]) ** 2 + (0 if absorbs else dt * spread**2)
             kl = 0.5 * self.kl_weight * dt * (gain / spread) ** 2
             decay = math.exp(-self.discount * float(dt))
-            P = -dt * self.reward.Q - dt * R * Kt.mT @ Kt - kl * K.mT @ K + decay * F.mT @ V.P @ F
+            P = (
+                -dt * self.reward.Q
+                - dt * R * Kt.mT @ Kt
+                - kl * K.mT @ K
+                + decay * F.mT @ tail.P @ F
+            )
             p = 2 * dt * R * Kt.mT @ kt + 2 * kl * K.mT @ k
-            p = p + decay * (2 * F.mT @ V.P @ f + F.mT @ V.p)
+            p = p + decay * (2 * F.mT @ tail.P @ f + F.mT @ tail.p)
             c = -dt * R * (kt @ kt + d * stds[j] ** 2) - kl * k @ k
             if self.temperature:
                 entropy = 0.5 * d * (1 + math.log(2 * math.pi)) + d * stds[j].log()
                 c = c + self.temperature * dt * entropy
-            c = c + decay * (f @ V.P @ f + V.p @ f + V.c + noise * V.P.trace())
-            V = Quadratic(0.5 * (P + P.mT), p, c.sum())
-            out.append(V)
+            c = c + decay * (f @ tail.P @ f + tail.p @ f + tail.c + noise * tail.P.trace())
+            tail = Quadratic(0.5 * (P + P.mT), p, c.sum())
+            out.append(tail)
         return out[::-1]
 
     def expected_return(
@@ -253,7 +259,7 @@ class NextGradient(Value):
         return inner(x, torch.exp(-self.linear.discount * dt) * slope)
 
 
-def regulator(**changes: float) -> LinearProblem:
+def regulator(**changes: Any) -> LinearProblem:
     """Two coupled coordinates with discount, a running reward and constant coefficients."""
     return LinearProblem(
         sde=Isotropic(constant(-0.3), constant(0.8), constant(0.6)),
@@ -268,7 +274,7 @@ def regulator(**changes: float) -> LinearProblem:
         start_std=0.5,
         slope=constant(0.2),
         offset=constant(0.1),
-        **({"discount": 0.4} | changes),  # type: ignore[arg-type]
+        **({"discount": 0.4} | changes),
     )
 
 
@@ -298,7 +304,11 @@ class GaussianDiffusion:
         return 1 + self.alpha(t) ** 2 * (self.variance - 1)
 
     def control(
-        self, kl_weight: float, linear: float = 0.0, square: float = 0.0, dtype=torch.float64
+        self,
+        kl_weight: float,
+        linear: float = 0.0,
+        square: float = 0.0,
+        dtype: torch.dtype = torch.float64,
     ) -> LinearProblem:
         """Fine-tuning from the exact score, reward linear·y − square·y², started at p_1."""
         start = torch.zeros(1, dtype=torch.float64)
@@ -319,3 +329,11 @@ class GaussianDiffusion:
             slope=lambda t: 1 / self.marginal(t),
             offset=lambda t: self.alpha(t) * self.mean / self.marginal(t),
         )
+
+
+def exact_for(
+    kind: str, linear: LinearProblem, grid: TimeGrid, policy: Policy, values: list[Quadratic]
+) -> Value:
+    """What makes an estimator of this kind exact on the chain: its value, or the next gradient."""
+    chain = ChainValue(grid, values)
+    return chain if kind == "value" else NextGradient(linear, chain, policy)

@@ -18,7 +18,7 @@ from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.schedule import NoiseSchedule
 from ctcontrol_diffusion.solvers import DDIM
 from tests.helpers import normal, seeded
-from tests.problems import Isotropic, LearnedStd, constant, regulator
+from tests.problems import Isotropic, LearnedStd, regulator
 
 F64 = torch.float64
 
@@ -56,22 +56,21 @@ def kinds(rows: list[Row]) -> set[type]:
 
 def plant(**changes: Any) -> lq.LQProblem:
     """Three states, two actions, everything coupled."""
-    return lq.LQProblem(
-        **{
-            "A": [[0.1, 0.4, 0.0], [-0.3, -0.2, 0.2], [0.1, 0.0, -0.5]],
-            "B": [[0.6, 0.0], [0.2, 0.5], [0.0, -0.4]],
-            "Q": [[0.8, 0.1, 0.0], [0.1, 0.6, 0.2], [0.0, 0.2, 0.5]],
-            "R": [[0.5, 0.1], [0.1, 0.4]],
-            "S": [[0.1, 0.0], [0.0, 0.1], [0.05, 0.0]],
-            "G": [[0.5, 0.0, 0.1], [0.0, 0.7, 0.0], [0.1, 0.0, 0.3]],
-            "volatility": [[0.5, 0.0, 0.1], [0.1, 0.4, 0.0], [0.0, 0.2, 0.6]],
-            "horizon": 1.0,
-            "initial_mean": [0.6, -0.4, 0.3],
-            "initial_covariance": 0.2,
-            "discount": 0.3,
-            **changes,
-        }
-    )
+    facts: dict[str, Any] = {
+        "A": [[0.1, 0.4, 0.0], [-0.3, -0.2, 0.2], [0.1, 0.0, -0.5]],
+        "B": [[0.6, 0.0], [0.2, 0.5], [0.0, -0.4]],
+        "Q": [[0.8, 0.1, 0.0], [0.1, 0.6, 0.2], [0.0, 0.2, 0.5]],
+        "R": [[0.5, 0.1], [0.1, 0.4]],
+        "S": [[0.1, 0.0], [0.0, 0.1], [0.05, 0.0]],
+        "G": [[0.5, 0.0, 0.1], [0.0, 0.7, 0.0], [0.1, 0.0, 0.3]],
+        "volatility": [[0.5, 0.0, 0.1], [0.1, 0.4, 0.0], [0.0, 0.2, 0.6]],
+        "horizon": 1.0,
+        "initial_mean": [0.6, -0.4, 0.3],
+        "initial_covariance": 0.2,
+        "discount": 0.3,
+        **changes,
+    }
+    return lq.LQProblem(**facts)
 
 
 def schedule(floor: float = 0.02) -> NoiseSchedule:
@@ -357,24 +356,33 @@ NOISES = [
     ),
 ]
 
-# --- estimators, transforms, critics and algorithms: make() -> value ---------------------------
+# --- advantages: make() -> estimator; `exact` names the function for which it is exact on a chain
+# of any step size: its value, or the expected gradient after the step (tests/problems.py) --------
 
 ADVANTAGES = [
-    row("Ito", ct.ItoAdvantage, ct.ItoAdvantage, needs_value=True),
-    row("Action", ct.ActionAdvantage, ct.ActionAdvantage, needs_value=True),
+    row("Ito", ct.ItoAdvantage, ct.ItoAdvantage, needs_value=True, exact="gradient"),
+    row("Action", ct.ActionAdvantage, ct.ActionAdvantage, needs_value=True, exact="gradient"),
     row(
         "ActionRecordedMean",
         ct.ActionAdvantage,
         lambda: ct.ActionAdvantage(through_mean=False),
         needs_value=True,
+        exact="gradient",
     ),
     row(
         "TemporalDifference",
         ct.TemporalDifferenceAdvantage,
         ct.TemporalDifferenceAdvantage,
         needs_value=True,
+        exact="value",
     ),
-    row("MonteCarlo", ct.MonteCarloAdvantage, ct.MonteCarloAdvantage, needs_value=False),
+    row(
+        "MonteCarlo",
+        ct.MonteCarloAdvantage,
+        ct.MonteCarloAdvantage,
+        needs_value=False,
+        exact="value",
+    ),
 ]
 
 TRANSFORMS = [
@@ -382,11 +390,20 @@ TRANSFORMS = [
     row("PerContext", ct.StandardizePerContext, ct.StandardizePerContext),
 ]
 
+# --- critics: make() -> critic; `bootstraps` where the target depends on the value being right ---
+
 CRITICS = [
-    row("MonteCarlo", ct.MonteCarloFit, ct.MonteCarloFit),
-    row("NoiseAware", ct.NoiseAwareFit, ct.NoiseAwareFit),
-    row("TemporalDifference", ct.TemporalDifferenceFit, ct.TemporalDifferenceFit),
+    row("MonteCarlo", ct.MonteCarloFit, ct.MonteCarloFit, bootstraps=False),
+    row("NoiseAware", ct.NoiseAwareFit, ct.NoiseAwareFit, bootstraps=False),
+    row(
+        "TemporalDifference",
+        ct.TemporalDifferenceFit,
+        ct.TemporalDifferenceFit,
+        bootstraps=True,
+    ),
 ]
+
+# --- algorithms: make(**settings) -> algorithm; `learns_std` where the std has a gradient --------
 
 ALGORITHMS = [
     *(
@@ -394,13 +411,23 @@ ALGORITHMS = [
             f"PPO/{a.name}",
             ct.ContinuousPPO,
             lambda a=a, **settings: ct.ContinuousPPO(advantage=a.make(), **settings),
+            exact=a.exact,
+            learns_std=a.exact == "value",
         )
         for a in ADVANTAGES
     ),
-    row("Pathwise", ct.PathwisePolicyGradient, ct.PathwisePolicyGradient),
+    row(
+        "Pathwise",
+        ct.PathwisePolicyGradient,
+        ct.PathwisePolicyGradient,
+        exact="gradient",
+        learns_std=False,
+    ),
     row(
         "PathwiseProximal",
         ct.PathwisePolicyGradient,
         lambda **settings: ct.PathwisePolicyGradient(proximity=0.5, **settings),
+        exact="gradient",
+        learns_std=False,
     ),
 ]

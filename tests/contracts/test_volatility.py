@@ -52,7 +52,7 @@ class TestVolatility:
         v = case.singular()
         rows = case.matrix(v).shape[0] if case.matrix(v).ndim == 3 else 1
         x = torch.ones(max(rows, 1), 3, dtype=v.value.dtype)
-        with pytest.raises(CtcontrolError, match="zero or singular.*use a positive volatility"):
+        with pytest.raises(CtcontrolError, match=r"zero or singular.*use a positive volatility"):
             v.whiten(x)
         with pytest.raises(CtcontrolError):
             v.sq_norm_inv(x)
