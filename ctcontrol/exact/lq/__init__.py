@@ -26,6 +26,8 @@ from ctcontrol.exact.lq._schedule import Piecewise as Piecewise
 from ctcontrol.exact.lq._schedule import Schedule as Schedule
 from ctcontrol.exact.lq._schedule import Smooth as Smooth
 from ctcontrol.exact.lq._stationary import StationaryLQ as StationaryLQ
+from ctcontrol.exact.lq._system import Coefficients as Coefficients
+from ctcontrol.exact.lq._system import LinearQuadraticSystem as LinearQuadraticSystem
 from ctcontrol.exact.lq._value_function import AdvantageRate as AdvantageRate
 from ctcontrol.exact.lq._value_function import Quadratic as Quadratic
 from ctcontrol.exact.lq._value_function import QuadraticValue as QuadraticValue

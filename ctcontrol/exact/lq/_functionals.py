@@ -14,7 +14,7 @@ from ctcontrol.exact.lq._schedule import Piecewise, Schedule, knots_of
 from ctcontrol.exact.lq._value_function import AdvantageRate, evaluate
 
 if TYPE_CHECKING:
-    from ctcontrol.exact.lq._problem import LQProblem
+    from ctcontrol.exact.lq._system import LinearQuadraticSystem
 
 Integrand = Callable[[float, Array, Array], Array]
 """(t, mean, covariance of X_t) ↦ a flat array, integrated over control time."""
@@ -43,13 +43,13 @@ class Moments:
 
 
 def moments(
-    lq: "LQProblem",
+    lq: "LinearQuadraticSystem",
     law: LinearGaussianLaw,
     integrand: Callable[[float, float], Integrand] | None = None,
     size: int = 0,
     schedules: tuple[Schedule, ...] = (),
 ) -> Moments:
-    """ṁ = A_c m + Bk,  Ċ = A_c C + C A_cᵀ + Ξ, from the initial law.
+    """ṁ = A_c m + Bk + f,  Ċ = A_c C + C A_cᵀ + Ξ, from the initial law.
 
     The action's own noise does not enter: the volatility is free of the action (docs/theory,
     relaxed dynamics). `integrand(t0, t1)` gives what to integrate besides, `size` numbers,
@@ -67,10 +67,14 @@ def moments(
 
         def right_hand_side(t: float, y: Array) -> Array:
             K, k, _ = pieces(t)
-            closed = lq.A - lq.B @ K
+            now = lq.coefficients(t)
+            closed = now.A - now.B @ K
             m, C = y[:d], y[d : d + d * d].reshape(d, d)
             AC = closed @ C
-            rates: list[Array] = [closed @ m + lq.B @ k, (AC + AC.T + lq.diffusion).ravel()]
+            rates: list[Array] = [
+                closed @ m + now.B @ k + now.f,
+                (AC + AC.T + now.diffusion).ravel(),
+            ]
             if extra is not None:
                 rates.append(extra(t, m, C))
             return np.concatenate(rates)
@@ -98,7 +102,7 @@ class PolicyGradient:
     covariance: Array
 
 
-def policy_gradient(lq: "LQProblem", law: LinearGaussianLaw) -> PolicyGradient:
+def policy_gradient(lq: "LinearQuadraticSystem", law: LinearGaussianLaw) -> PolicyGradient:
     """The exact policy gradient, with q's direction 2(Ex + e) and the moments of X.
 
     ∂J/∂K = −2∫e^{−ρt}(E E[XXᵀ] + e E[X]ᵀ)dt,  ∂J/∂k = 2∫e^{−ρt}(E E[X] + e)dt,
@@ -115,7 +119,7 @@ def policy_gradient(lq: "LQProblem", law: LinearGaussianLaw) -> PolicyGradient:
         def at(t: float, mean: Array, covariance: Array) -> Array:
             E, e = rate.direction(t)
             second = covariance + np.outer(mean, mean)
-            spread = -lq.R + lq.entropy_gradient(rate.law.covariance(t))
+            spread = lq.entropy_gradient(rate.law.covariance(t)) - lq.coefficients(t).R
             parts = [-2 * (E @ second + np.outer(e, mean)), 2 * (E @ mean + e), spread]
             return math.exp(-lq.discount * t) * np.concatenate([part.ravel() for part in parts])
 
@@ -137,7 +141,11 @@ def policy_gradient(lq: "LQProblem", law: LinearGaussianLaw) -> PolicyGradient:
 
 
 def advantage_integral(
-    lq: "LQProblem", law: LinearGaussianLaw, other: LinearGaussianLaw, *, along: LinearGaussianLaw
+    lq: "LinearQuadraticSystem",
+    law: LinearGaussianLaw,
+    other: LinearGaussianLaw,
+    *,
+    along: LinearGaussianLaw,
 ) -> float:
     """E^{along} ∫ e^{−ρt} {E_{u∼other} q(t, X, u; law) + λ·entropy(other)} dt.
 
@@ -163,7 +171,9 @@ def advantage_integral(
     return float(result.integral(lq.horizon)[0])
 
 
-def path_kl(lq: "LQProblem", law: LinearGaussianLaw, reference: LinearGaussianLaw) -> float:
+def path_kl(
+    lq: "LinearQuadraticSystem", law: LinearGaussianLaw, reference: LinearGaussianLaw
+) -> float:
     """KL(P^law ‖ P^reference) of the state paths, in nats: ½E∫|σ⁻¹B(ū − ū_ref)|²dt.
 
     Only mean actions enter (Girsanov; docs/theory, path KL); infinite where the drifts differ in
@@ -171,10 +181,6 @@ def path_kl(lq: "LQProblem", law: LinearGaussianLaw, reference: LinearGaussianLa
     """
     lq.check(law)
     lq.check(reference)
-    inverse = np.linalg.pinv(lq.diffusion, hermitian=True, rcond=1e-12)
-    weight = lq.B.T @ inverse @ lq.B
-    silent = lq.B - lq.diffusion @ inverse @ lq.B
-    leak = silent.T @ silent
 
     def integrand(t0: float, t1: float) -> Integrand:
         first, second = law.within(t0, t1), reference.within(t0, t1)
@@ -183,11 +189,16 @@ def path_kl(lq: "LQProblem", law: LinearGaussianLaw, reference: LinearGaussianLa
             (K, k, _), (K_, k_, _) = first(t), second(t)
             D = K_ - K
             shift = D @ mean + k - k_
+            now = lq.coefficients(t)
+            whitened = np.linalg.pinv(now.diffusion, rcond=1e-12, hermitian=True) @ now.B
+            silent = now.B - now.diffusion @ whitened
             square = D @ covariance @ D.T + np.outer(shift, shift)
-            return np.array([0.5 * (weight * square).sum(), (leak * square).sum()])
+            return np.array(
+                [0.5 * ((now.B.T @ whitened) * square).sum(), ((silent.T @ silent) * square).sum()]
+            )
 
         return at
 
     result = moments(lq, law, integrand, 2, reference.schedules)
     nats, leaked = result.integral(lq.horizon)
-    return math.inf if leaked > 1e-12 * max(1.0, float(np.abs(lq.B).max()) ** 2) else float(nats)
+    return math.inf if leaked > 1e-12 else float(nats)

@@ -1,7 +1,7 @@
 """The linear-quadratic problem: a control problem whose every answer is known."""
 
-import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,26 +13,12 @@ from ctcontrol._regularizer import Entropy
 from ctcontrol.exact.lq._arrays import Array, as_array, as_definite, as_semidefinite
 from ctcontrol.exact.lq._chain import EulerMaruyamaChain
 from ctcontrol.exact.lq._dynamics import GaussianInitialLaw, QuadraticReward, linear_sde
-from ctcontrol.exact.lq._exact_value import ExactValue
-from ctcontrol.exact.lq._functionals import (
-    Moments,
-    PolicyGradient,
-    advantage_integral,
-    moments,
-    path_kl,
-    policy_gradient,
-)
-from ctcontrol.exact.lq._law import LinearGaussianLaw
-from ctcontrol.exact.lq._policy import LinearGaussianPolicy
-from ctcontrol.exact.lq._riccati import solve_riccati
-from ctcontrol.exact.lq._value_function import AdvantageRate, Quadratic, evaluate
-
-AnyPolicy = LinearGaussianLaw | LinearGaussianPolicy
-"""A linear-Gaussian policy, as arrays or as a module."""
+from ctcontrol.exact.lq._system import Coefficients, LinearQuadraticSystem
+from ctcontrol.exact.lq._value_function import Quadratic
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class LQProblem:
+class LQProblem(LinearQuadraticSystem):
     """dX = (AX + Bu)dt + σdW, maximise E[−∫e^{−ρt}(XᵀQX + 2XᵀSu + uᵀRu)dt − e^{−ρT}X_TᵀGX_T].
 
     Every exact quantity is computed in float64 by numpy and scipy (docs/theory, linear-quadratic
@@ -143,31 +129,14 @@ class LQProblem:
         """h(x) = −xᵀGx."""
         return Quadratic(self.G, np.zeros(self.states), np.zeros(()))
 
-    def check(self, law: LinearGaussianLaw) -> None:
-        """Raise `CtcontrolError` unless the policy's shapes are those of this problem."""
-        if (law.actions, law.states) != (self.actions, self.states):
-            raise CtcontrolError(
-                f"the policy's gain has shape {(law.actions, law.states)}, but this problem has "
-                f"{self.actions} actions and {self.states} states"
-            )
+    def coefficients(self, t: float) -> Coefficients:
+        """The same at all times."""
+        return self._coefficients
 
-    def entropy_rate(self, covariance: Array) -> float:
-        """λ times the entropy of N(·, Λ); 0 without a temperature."""
-        if self.temperature == 0:
-            return 0.0
-        sign, logdet = np.linalg.slogdet(2 * math.pi * math.e * covariance)
-        if sign <= 0:
-            raise CtcontrolError(
-                "with a temperature the policy's covariance must be positive definite, because "
-                "the entropy of a point mass is −∞; raise it, or set temperature = 0"
-            )
-        return 0.5 * self.temperature * float(logdet)
-
-    def entropy_gradient(self, covariance: Array) -> Array:
-        """Its derivative with respect to Λ, λ/2 Λ⁻¹."""
-        if self.temperature == 0:
-            return np.zeros_like(covariance)
-        return 0.5 * self.temperature * np.linalg.inv(covariance)
+    @cached_property
+    def _coefficients(self) -> Coefficients:
+        none = np.zeros(self.states)
+        return Coefficients(self.A, self.B, none, self.Q, self.R, self.S, self.diffusion)
 
     def problem(
         self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
@@ -184,64 +153,9 @@ class LQProblem:
             regularizer=Entropy(self.temperature) if self.temperature > 0 else None,
         )
 
-    def optimal_policy(self) -> LinearGaussianLaw:
-        """N(−R⁻¹(BᵀP + Sᵀ)x, λ/2 R⁻¹) with P from the Riccati equation; a point mass at λ = 0."""
-        P = solve_riccati(
-            self.A, self.B, self.Q, self.R, self.G, self.horizon, self.S, self.discount
-        )
-        covariance = 0.5 * self.temperature * np.linalg.inv(self.R)
-        return LinearGaussianLaw(
-            lambda t: np.linalg.solve(self.R, self.B.T @ P(t) + self.S.T), covariance=covariance
-        )
-
-    def optimal_return(self) -> float:
-        """J* = max J."""
-        return self.expected_return(self.optimal_policy())
-
-    def expected_return(self, policy: AnyPolicy) -> float:
-        """J(π), in units of reward."""
-        value = evaluate(self, as_law(policy)).at(0.0)
-        return value.expectation(self.initial_mean, self.initial_covariance)
-
-    def value(self, policy: AnyPolicy) -> ExactValue:
-        """V^π with its derivatives, as a `Value` for estimators and critics to be held against."""
-        return ExactValue(evaluate(self, as_law(policy)))
-
-    def advantage_rate(self, policy: AnyPolicy) -> AdvantageRate:
-        """q^π(t, x, u), per unit of time."""
-        law = as_law(policy)
-        return AdvantageRate(self, law, evaluate(self, law))
-
-    def moments(self, policy: AnyPolicy) -> Moments:
-        """Mean and covariance of X_t under the policy."""
-        return moments(self, as_law(policy))
-
-    def gradient(self, policy: AnyPolicy) -> PolicyGradient:
-        """dJ/dK, dJ/dk, dJ/dΛ."""
-        return policy_gradient(self, as_law(policy))
-
-    def performance_difference(self, policy: AnyPolicy, other: AnyPolicy) -> float:
-        """J(other) − J(policy), computed as E^{other}∫e^{−ρt}q^{policy}dt."""
-        law, new = as_law(policy), as_law(other)
-        return advantage_integral(self, law, new, along=new)
-
-    def surrogate_gain(self, policy: AnyPolicy, other: AnyPolicy) -> float:
-        """L(other) − J(policy): the same integral along `policy`, first order in the change."""
-        law, new = as_law(policy), as_law(other)
-        return advantage_integral(self, law, new, along=law)
-
-    def path_kl(self, policy: AnyPolicy, reference: AnyPolicy) -> float:
-        """KL(P^policy ‖ P^reference) of the state paths, in nats."""
-        return path_kl(self, as_law(policy), as_law(reference))
-
     def chain(self, times: ArrayLike) -> EulerMaruyamaChain:
         """The Euler–Maruyama chain on these times: what simulation estimates without bias."""
         return EulerMaruyamaChain(self, np.asarray(times, dtype=np.float64))
-
-
-def as_law(policy: AnyPolicy) -> LinearGaussianLaw:
-    """The arrays of a linear-Gaussian policy."""
-    return policy.law() if isinstance(policy, LinearGaussianPolicy) else policy
 
 
 def _times_identity(name: str, value: ArrayLike, size: int) -> Array:

@@ -13,7 +13,7 @@ from ctcontrol.exact.lq._law import LinearGaussianLaw
 from ctcontrol.exact.lq._schedule import knots_of
 
 if TYPE_CHECKING:
-    from ctcontrol.exact.lq._problem import LQProblem
+    from ctcontrol.exact.lq._system import LinearQuadraticSystem
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,20 +64,20 @@ class QuadraticValue:
         )
 
 
-def evaluate(lq: "LQProblem", law: LinearGaussianLaw) -> QuadraticValue:
+def evaluate(lq: "LinearQuadraticSystem", law: LinearGaussianLaw) -> QuadraticValue:
     """The value of u ~ N(−Kx + k, Λ), with A_c = A − BK and Ξ = σσᵀ.
 
-    −Ṗ = Q − SK − KᵀSᵀ + KᵀRK + A_cᵀP + PA_c − ρP,                        P(T) = G
-    −ṗ = A_cᵀp + PBk + (S − KᵀR)k − ρp,                                    p(T) = 0
-    −ċ = tr(ΞP) + tr(RΛ) + kᵀRk + 2pᵀBk − λ·entropy(Λ) − ρc,               c(T) = 0
+    −Ṗ = Q − SK − KᵀSᵀ + KᵀRK + A_cᵀP + PA_c − ρP
+    −ṗ = A_cᵀp + P(Bk + f) + (S − KᵀR)k − ρp
+    −ċ = tr(ΞP) + tr(RΛ) + kᵀRk + 2pᵀ(Bk + f) − λ·entropy(Λ) − ρc
 
-    (docs/theory, linear-quadratic problems.)
+    backward from the terminal reward. (docs/theory, linear-quadratic problems.)
 
     Raises:
         CtcontrolError: the policy has other shapes than the problem.
     """
     lq.check(law)
-    A, B, Q, R, S, Xi, d = lq.A, lq.B, lq.Q, lq.R, lq.S, lq.diffusion, lq.states
+    d = lq.states
 
     def equation(t0: float, t1: float) -> RightHandSide:
         pieces = law.within(t0, t1)
@@ -85,18 +85,20 @@ def evaluate(lq: "LQProblem", law: LinearGaussianLaw) -> QuadraticValue:
         def right_hand_side(t: float, y: Array) -> Array:
             K, k, covariance = pieces(t)
             P, p, c = y[: d * d].reshape(d, d), y[d * d : d * d + d], y[-1]
-            closed = A - B @ K
-            SK, PA, Bk = S @ K, P @ closed, B @ k
-            dP = Q - SK - SK.T + K.T @ R @ K + PA + PA.T - lq.discount * P
-            dp = closed.T @ p + P @ Bk + (S - K.T @ R) @ k - lq.discount * p
-            dc = (Xi * P).sum() + (R * covariance).sum() + k @ R @ k + 2 * p @ Bk
+            now = lq.coefficients(t)
+            R, S = now.R, now.S
+            closed, push = now.A - now.B @ K, now.B @ k + now.f
+            SK, PA = S @ K, P @ closed
+            dP = now.Q - SK - SK.T + K.T @ R @ K + PA + PA.T - lq.discount * P
+            dp = closed.T @ p + P @ push + (S - K.T @ R) @ k - lq.discount * p
+            dc = (now.diffusion * P).sum() + (R * covariance).sum() + k @ R @ k + 2 * p @ push
             dc -= lq.entropy_rate(covariance) + lq.discount * c
             return -np.concatenate([dP.ravel(), dp, [dc]])
 
         return right_hand_side
 
     knots = knots_of(lq.horizon, law.schedules)
-    final = np.concatenate([lq.G.ravel(), np.zeros(d + 1)])
+    final = _pack(lq.terminal)
     solution = integrate(equation, final, knots, backward=True, what="the policy's value")
     equations = [equation(t0, t1) for t0, t1 in itertools.pairwise(knots)]
 
@@ -104,6 +106,38 @@ def evaluate(lq: "LQProblem", law: LinearGaussianLaw) -> QuadraticValue:
         return equations[int(np.searchsorted(knots[1:-1], t, side="right"))]
 
     return QuadraticValue(d, solution, right_hand_side)
+
+
+def optimal_coefficients(lq: "LinearQuadraticSystem") -> QuadraticValue:
+    """P and p of the optimal value (its constant is left at 0), with U = PB + S:
+
+    −Ṗ = Q + AᵀP + PA − ρP − U R⁻¹ Uᵀ,  −ṗ = Aᵀp + Pf − ρp − U R⁻¹ Bᵀp.
+    """
+    d = lq.states
+
+    def right_hand_side(t: float, y: Array) -> Array:
+        P, p = y[: d * d].reshape(d, d), y[d * d : d * d + d]
+        now = lq.coefficients(t)
+        U = P @ now.B + now.S
+        feedback = np.linalg.solve(now.R, np.column_stack([U.T, now.B.T @ p]))
+        PA = P @ now.A
+        dP = now.Q + PA + PA.T - lq.discount * P - U @ feedback[:, :d]
+        dp = now.A.T @ p + P @ now.f - lq.discount * p - U @ feedback[:, d]
+        return -np.concatenate([dP.ravel(), dp, [0.0]])
+
+    solution = integrate(
+        lambda t0, t1: right_hand_side,
+        _pack(lq.terminal),
+        np.array([0.0, lq.horizon]),
+        backward=True,
+        what="the Riccati equation",
+    )
+    return QuadraticValue(d, solution, lambda t: right_hand_side)
+
+
+def _pack(quadratic: Quadratic) -> Array:
+    """P, p and c as one flat array."""
+    return np.concatenate([quadratic.P.ravel(), quadratic.p, np.reshape(quadratic.c, 1)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +150,7 @@ class AdvantageRate:
     docs/theory, advantage rate.)
     """
 
-    lq: "LQProblem"
+    lq: "LinearQuadraticSystem"
     law: LinearGaussianLaw
     value: QuadraticValue
 
@@ -128,16 +162,17 @@ class AdvantageRate:
         """(E, e) such that ∂q/∂u at the mean action is 2(Ex + e); (m, d) and (m,)."""
         K, k, _ = self.law.at(t)
         v = self.value.at(t)
-        R, S, B = self.lq.R, self.lq.S, self.lq.B
-        return R @ K - S.T - B.T @ v.P, -(R @ k + B.T @ v.p)
+        now = self.lq.coefficients(t)
+        return now.R @ K - now.S.T - now.B.T @ v.P, -(now.R @ k + now.B.T @ v.p)
 
     def __call__(self, t: float, x: Array, u: Array) -> Array:
         """q at one time for states (..., d) and actions (..., m)."""
         K, k, covariance = self.law.at(t)
         E, e = self.direction(t)
+        R = self.lq.coefficients(t).R
         delta = u + x @ K.T - k
-        bend = np.einsum("...i,ij,...j->...", delta, self.lq.R, delta)
-        spread = float((self.lq.R * covariance).sum()) - self.lq.entropy_rate(covariance)
+        bend = np.einsum("...i,ij,...j->...", delta, R, delta)
+        spread = float((R * covariance).sum()) - self.lq.entropy_rate(covariance)
         return -bend + 2 * (delta * (x @ E.T + e)).sum(-1) + spread
 
     def expectation(
@@ -149,7 +184,7 @@ class AdvantageRate:
         E, e = self.direction(t)
         D, d = K - K_, k_ - k  # δ has mean Dx + d
         shift = D @ mean + d
-        R = self.lq.R
+        R = self.lq.coefficients(t).R
         bend = shift @ R @ shift + ((D.T @ R @ D) * covariance).sum()
         tilt = shift @ (E @ mean + e) + ((D.T @ E) * covariance).sum()
         noise = float((R * (spread - spread_)).sum()) - self.lq.entropy_rate(spread)
