@@ -178,7 +178,10 @@ def discounted_to_go(
     increments: Tensor, last: Tensor | float, grid: TimeGrid, discount: float
 ) -> Tensor:
     """S_k = Σ_{j≥k} e^{−ρ(t_j − t_k)} increments_j + e^{−ρ(T − t_k)} last, (steps, batch)."""
-    factor = (-discount * grid.times).exp().to(increments)
-    present = increments * factor[:-1, None]
-    tail = present.flip(0).cumsum(0).flip(0) + last * factor[-1]
-    return tail / factor[:-1, None]
+    # Backward, step by step: dividing by e^{−ρ t_k} instead would overflow over long horizons.
+    shrink = (-discount * grid.lengths).exp().tolist()
+    out = torch.empty_like(increments)
+    tail = torch.as_tensor(last).to(increments)
+    for k in reversed(range(len(out))):
+        tail = out[k] = increments[k] + shrink[k] * tail
+    return out

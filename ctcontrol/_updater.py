@@ -61,8 +61,8 @@ class Updater:
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.clip_norm))
         if not (torch.isfinite(loss.detach()).all() and norm == norm and norm != float("inf")):
             raise NumericalError(
-                f"the loss is {float(loss):g} with gradient norm {norm:g}; lower the learning "
-                "rate, or look at the batch for extreme rewards"
+                f"the loss is {float(loss.detach()):g} with gradient norm {norm:g}; lower the "
+                "learning rate, or look at the batch for extreme rewards"
             )
         self.optimizer.step()
         return norm

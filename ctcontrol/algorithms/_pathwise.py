@@ -40,7 +40,8 @@ class PathwisePolicyGradient:
 
     def __post_init__(self) -> None:
         check_nonnegative("proximity", self.proximity)
-        check_nonnegative("epochs", self.epochs) and check_count("epochs", self.epochs)
+        if check_nonnegative("epochs", self.epochs):
+            check_count("epochs", self.epochs)
         check_share("share", self.share)
 
     def signal(

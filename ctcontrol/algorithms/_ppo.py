@@ -50,7 +50,8 @@ class ContinuousPPO:
 
     def __post_init__(self) -> None:
         check_positive("clip", self.clip)
-        check_nonnegative("epochs", self.epochs) and check_count("epochs", self.epochs)
+        if check_nonnegative("epochs", self.epochs):
+            check_count("epochs", self.epochs)
         check_share("share", self.share)
         check_positive("log_ratio_scale", self.log_ratio_scale)
 
