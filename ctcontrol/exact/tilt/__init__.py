@@ -5,4 +5,7 @@ gradient and path KL. `MixtureTilt` has many modes: exact value, optimal score a
 """
 
 from ctcontrol.exact.tilt._gaussian import GaussianTilt as GaussianTilt
+from ctcontrol.exact.tilt._mixture import GaussianMixture as GaussianMixture
+from ctcontrol.exact.tilt._problem import MixtureTilt as MixtureTilt
+from ctcontrol.exact.tilt._problem import TiltValue as TiltValue
 from ctcontrol.exact.tilt._schedule import VariancePreserving as VariancePreserving

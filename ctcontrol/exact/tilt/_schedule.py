@@ -2,8 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError, check_nonnegative, check_positive
+
+Clock = TypeVar("Clock", float, Tensor)
+"""Diffusion time, one number or one a row."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +38,13 @@ class VariancePreserving:
                 f"beta_max must be at least beta_min = {self.beta_min}, got {self.beta_max}"
             )
 
-    def beta(self, s: float) -> float:
+    def beta(self, s: Clock) -> Clock:
         """β_s, per unit of time."""
-        return self.beta_min + (self.beta_max - self.beta_min) * s / self.horizon
+        return self.beta_min + (self.beta_max - self.beta_min) / self.horizon * s
 
-    def integral(self, s: float) -> float:
+    def integral(self, s: Clock) -> Clock:
         """∫₀^s β."""
-        return self.beta_min * s + 0.5 * (self.beta_max - self.beta_min) * s**2 / self.horizon
+        return (self.beta_min + 0.5 * (self.beta_max - self.beta_min) / self.horizon * s) * s
 
     def alpha(self, s: float) -> float:
         """α_s."""
