@@ -49,7 +49,7 @@ def test_rows(shape: tuple[int, ...]) -> None:
 
 def test_finite_counts_what_is_bad_and_carries_the_batch() -> None:
     batch = {"good": torch.zeros(3), "bad": torch.tensor([1.0, float("nan"), float("inf")])}
-    with pytest.raises(NumericalError, match="the test: bad has 2 of 3 entries.*; go home") as e:
+    with pytest.raises(NumericalError, match=r"the test: bad has 2 of 3 entries.*; go home") as e:
         check_finite("the test", batch, "go home")
     assert e.value.batch is batch
 

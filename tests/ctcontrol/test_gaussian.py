@@ -2,14 +2,14 @@
 
 import torch
 from hypothesis import given
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from ctcontrol import Gaussian
 from tests.helpers import assert_close, assert_mean, normal, seeded
 from tests.strategies import gaussians, tensors
 
 
-def _reference(law: Gaussian) -> Independent:
+def _reference(law: Gaussian) -> Distribution:
     return Independent(Normal(law.mean, law.spread.expand_as(law.mean)), law.mean.ndim - 1)
 
 

@@ -259,7 +259,7 @@ class TestDoors:
         linear = regulator()
         reward = TerminalReward(lambda x, c: torch.where(torch.arange(len(x)) == 1, bad, 0.0))
         problem = replace(linear.problem, reward=reward)
-        with pytest.raises(NumericalError, match="terminal rewards has 1 of 3.*check the") as e:
+        with pytest.raises(NumericalError, match=r"terminal rewards has 1 of 3.*check the") as e:
             simulate(problem, _policy(linear), GRID, 3, generator=seeded())
         assert e.value.batch["states"].shape == (3, 2)
 

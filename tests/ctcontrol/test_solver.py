@@ -112,7 +112,7 @@ def test_strong_order_half_for_multiplicative_noise() -> None:
 
 def test_only_a_scalar_volatility_can_be_absorbed() -> None:
     t = torch.zeros(1, dtype=torch.float64)
-    with pytest.raises(TypeError, match="only the noise of a scalar.*got DiagonalVolatility"):
+    with pytest.raises(TypeError, match=r"only the noise of a scalar.*got DiagonalVolatility"):
         EulerMaruyama().absorbing_std(Geometric(), t, t + 0.1)
 
 
