@@ -64,6 +64,7 @@ from ctcontrol._typing import Scalar as Scalar
 from ctcontrol._typing import State as State
 from ctcontrol._typing import Time as Time
 from ctcontrol._updater import Updater as Updater
+from ctcontrol._updater import WarmupCosine as WarmupCosine
 from ctcontrol._value import Jet as Jet
 from ctcontrol._value import PinnedValue as PinnedValue
 from ctcontrol._value import Value as Value

@@ -1,12 +1,33 @@
 """One step of an optimiser, with clipping and a guard."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ctcontrol._checks import CtcontrolError, NumericalError, check_positive
+
+
+@dataclass(frozen=True)
+class WarmupCosine:
+    """Factor of the learning rate: rises linearly over `warmup` updates, then falls as a cosine.
+
+    At the `total`-th update and after it is `final`.
+    """
+
+    warmup: int
+    total: int
+    final: float = 0.0
+
+    def __call__(self, update: int) -> float:
+        """The factor at this update, counted from 0."""
+        if update < self.warmup:
+            return (update + 1) / self.warmup
+        done = min(1.0, (update - self.warmup) / max(1, self.total - self.warmup))
+        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class Updater:
@@ -16,10 +37,17 @@ class Updater:
         module: what is trained.
         optimizer: over the module's parameters.
         clip_norm: bound on the Euclidean norm of the gradient.
+        schedule: update number -> factor of the learning rate; constant by default. The number
+            is kept with the state of the optimiser.
     """
 
     def __init__(
-        self, module: nn.Module, optimizer: torch.optim.Optimizer, *, clip_norm: float = 1.0
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        clip_norm: float = 1.0,
+        schedule: Callable[[int], float] | None = None,
     ) -> None:
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         if not self.parameters:
@@ -28,6 +56,9 @@ class Updater:
             )
         self.optimizer = optimizer
         self.clip_norm = check_positive("clip_norm", clip_norm)
+        self.schedule = schedule
+        for group in optimizer.param_groups:
+            group |= {"updates": 0, "full_lr": group["lr"]}
 
     @classmethod
     def adam(
@@ -38,6 +69,7 @@ class Updater:
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.0,
         clip_norm: float = 1.0,
+        schedule: Callable[[int], float] | None = None,
     ) -> "Updater":
         """AdamW."""
         check_positive("learning_rate", learning_rate)
@@ -48,7 +80,7 @@ class Updater:
             betas=betas,
             weight_decay=weight_decay,
         )
-        return cls(module, optimizer, clip_norm=clip_norm)
+        return cls(module, optimizer, clip_norm=clip_norm, schedule=schedule)
 
     def step(self, loss: Tensor) -> float:
         """Descend `loss`; returns the norm of the gradient before clipping.
@@ -64,6 +96,10 @@ class Updater:
                 f"the loss is {float(loss.detach()):g} with gradient norm {norm:g}; lower the "
                 "learning rate, or look at the batch for extreme rewards"
             )
+        for group in self.optimizer.param_groups:
+            if self.schedule is not None:
+                group["lr"] = group["full_lr"] * self.schedule(group["updates"])
+            group["updates"] += 1
         self.optimizer.step()
         return norm
 

@@ -27,6 +27,7 @@ from ctcontrol import (
     TimeGrid,
     Updater,
     Value,
+    WarmupCosine,
     improve,
 )
 from ctcontrol_diffusion import config as c
@@ -98,7 +99,10 @@ def build(config: c.Config) -> Experiment:
         algorithm=_algorithm(config),
         grid=grid,
         updater=Updater.adam(
-            setting.mean, config.update.learning_rate, clip_norm=config.update.clip_norm
+            setting.mean,
+            config.update.learning_rate,
+            clip_norm=config.update.clip_norm,
+            schedule=_schedule(config),
         ),
         generator=torch.Generator(device=device).manual_seed(config.seed + 1),
         value=value,
@@ -115,6 +119,17 @@ def _device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise CtcontrolError(f"device {name!r} cannot be used ({reason}); try cpu") from None
     return device
+
+
+def _schedule(config: c.Config) -> WarmupCosine:
+    update, waits = config.update, config.critic.policy_waits if config.algorithm != "ddpo" else 0
+    rows = round(update.share * config.rollout.batch * config.rollout.steps)
+    each = update.epochs * max(1, rows // update.minibatch)
+    return WarmupCosine(
+        warmup=each * update.warmup,
+        total=each * max(1, config.iterations - waits),
+        final=0.05 if update.decay == "cosine" else 1.0,
+    )
 
 
 def _policy(config: c.Config, setting: Setting, grid: TimeGrid) -> Policy:

@@ -68,6 +68,10 @@ class Update:
     """Steps of trajectories an update of the weights."""
     clip_norm: float = 1.0
     """Bound on the norm of the gradient."""
+    warmup: int = 2
+    """Iterations over which the learning rate rises from 0."""
+    decay: Literal["cosine", "none"] = "cosine"
+    """How the learning rate falls until the last iteration: to 5 % along a cosine, or not."""
     log_ratio_scale: float = 1.0
     """Multiplies the log likelihood ratio, which sums over coordinates; 1 is the true ratio."""
 
