@@ -12,6 +12,7 @@ from ctcontrol.exact.lq._dynamics import ElementwiseLinearSDE as ElementwiseLine
 from ctcontrol.exact.lq._dynamics import GaussianInitialLaw as GaussianInitialLaw
 from ctcontrol.exact.lq._dynamics import LinearSDE as LinearSDE
 from ctcontrol.exact.lq._dynamics import QuadraticReward as QuadraticReward
+from ctcontrol.exact.lq._exact_value import ChainValue as ChainValue
 from ctcontrol.exact.lq._exact_value import ExactValue as ExactValue
 from ctcontrol.exact.lq._functionals import Moments as Moments
 from ctcontrol.exact.lq._functionals import PolicyGradient as PolicyGradient

@@ -10,11 +10,14 @@ from ctcontrol._checks import CtcontrolError
 Array: TypeAlias = NDArray[np.floating[Any]]
 """A float64 array; every exact formula is evaluated in this precision."""
 
+Numbers: TypeAlias = ArrayLike | float | int
+"""What is read as an array: numbers, nested sequences of numbers, arrays, CPU tensors."""
+
 _RELATIVE_SYMMETRY = 1e-10
 _RELATIVE_EIGENVALUE = 1e-10
 
 
-def as_array(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) -> Array:
+def as_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None) -> Array:
     """Read `value` as a finite, read-only float64 array, of the given `shape` if one is given.
 
     Raises:
@@ -32,7 +35,7 @@ def as_array(name: str, value: ArrayLike, shape: tuple[int, ...] | None = None) 
     return array
 
 
-def as_symmetric(name: str, value: ArrayLike, size: int) -> Array:
+def as_symmetric(name: str, value: Numbers, size: int) -> Array:
     """Read a symmetric (size, size) matrix; rounding asymmetry is averaged away."""
     array = as_array(name, value, (size, size))
     gap = float(np.abs(array - array.T).max(initial=0.0))
@@ -44,7 +47,7 @@ def as_symmetric(name: str, value: ArrayLike, size: int) -> Array:
     return as_array(name, (array + array.T) / 2)
 
 
-def as_semidefinite(name: str, value: ArrayLike, size: int) -> Array:
+def as_semidefinite(name: str, value: Numbers, size: int) -> Array:
     """Read a symmetric positive semidefinite (size, size) matrix."""
     array = as_symmetric(name, value, size)
     eigenvalues = np.linalg.eigvalsh(array)
@@ -56,7 +59,7 @@ def as_semidefinite(name: str, value: ArrayLike, size: int) -> Array:
     return array
 
 
-def as_definite(name: str, value: ArrayLike, size: int) -> Array:
+def as_definite(name: str, value: Numbers, size: int) -> Array:
     """Read a symmetric positive definite (size, size) matrix."""
     array = as_symmetric(name, value, size)
     eigenvalues = np.linalg.eigvalsh(array)

@@ -9,9 +9,11 @@ import numpy as np
 
 from ctcontrol._checks import CtcontrolError
 from ctcontrol.exact.lq._arrays import Array, as_array
+from ctcontrol.exact.lq._exact_value import ChainValue
 from ctcontrol.exact.lq._functionals import PolicyGradient
 from ctcontrol.exact.lq._law import LinearGaussianLaw
 from ctcontrol.exact.lq._schedule import Piecewise, Schedule
+from ctcontrol.exact.lq._system import AnyPolicy, as_law
 from ctcontrol.exact.lq._value_function import Quadratic
 
 if TYPE_CHECKING:
@@ -52,13 +54,12 @@ class EulerMaruyamaChain:
         """(t_k, Δ_k)."""
         return list(zip(self.times[:-1].tolist(), np.diff(self.times).tolist(), strict=True))
 
-    def moments(self, law: LinearGaussianLaw) -> tuple[Array, Array]:
+    def moments(self, policy: AnyPolicy) -> tuple[Array, Array]:
         """Means (steps + 1, d) and covariances (steps + 1, d, d) at the nodes.
 
         A held action does move the state: C' = FCFᵀ + ΔΞ + Δ²BΛBᵀ, F = I + ΔA_c.
         """
-        lq = self.lq
-        lq.check(law)
+        lq, law = self.lq, self._law(policy)
         means, covariances = [lq.initial_mean], [lq.initial_covariance]
         for t, dt in self._steps:
             K, k, spread = law.at(t)
@@ -68,17 +69,24 @@ class EulerMaruyamaChain:
             covariances.append(F @ covariances[-1] @ F.T + noise)
         return np.array(means), np.array(covariances)
 
-    def values(self, law: LinearGaussianLaw) -> list[Quadratic]:
-        """The chain's value at every node, V_k(x) = −xᵀP_k x − 2p_kᵀx − c_k; (steps + 1)."""
-        self.lq.check(law)
+    def value_functions(self, policy: AnyPolicy) -> list[Quadratic]:
+        """V_k(x) = −xᵀP_k x − 2p_kᵀx − c_k at every node, a list of steps + 1."""
+        law = self._law(policy)
         out = [self.lq.terminal]
         for t, dt in reversed(self._steps):
             out.append(self._back_up(out[-1], dt, *law.at(t)))
         return out[::-1]
 
-    def expected_return(self, law: LinearGaussianLaw) -> float:
+    def expected_return(self, policy: AnyPolicy) -> float:
         """J_N of the policy: the mean of the simulated return, exactly."""
-        return self.values(law)[0].expectation(self.lq.initial_mean, self.lq.initial_covariance)
+        first = self.value_functions(policy)[0]
+        return first.expectation(self.lq.initial_mean, self.lq.initial_covariance)
+
+    def value(self, policy: AnyPolicy) -> ChainValue:
+        """The same as a `Value`: temporal differences against it have no discretisation error."""
+        functions = self.value_functions(policy)
+        P, p, c = (np.array([getattr(f, name) for f in functions]) for name in ("P", "p", "c"))
+        return ChainValue(self.times, Quadratic(P, p, c))
 
     def optimal_law(self) -> LinearGaussianLaw:
         """The policy that maximises J_N: the discrete Riccati recursion on this grid.
@@ -100,9 +108,9 @@ class EulerMaruyamaChain:
             covariance=Piecewise(self.times, np.array(covariances[::-1])),
         )
 
-    def gradient(self, law: LinearGaussianLaw) -> PolicyGradient:
+    def gradient(self, policy: AnyPolicy) -> PolicyGradient:
         """d J_N with respect to K, k and Λ, in the shapes of the policy's schedules."""
-        lq, values = self.lq, self.values(law)
+        lq, law, values = self.lq, self._law(policy), self.value_functions(policy)
         means, covariances = self.moments(law)
         gains, offsets, spreads = [], [], []
         for j, (t, dt) in enumerate(self._steps):
@@ -124,21 +132,27 @@ class EulerMaruyamaChain:
             self._collect(law.covariance, spreads),
         )
 
-    def path_kl(self, law: LinearGaussianLaw, reference: LinearGaussianLaw) -> float:
-        """Σ_k E KL(step at the mean action ‖ step at the reference's), in nats; under `law`.
+    def path_kl(self, policy: AnyPolicy, reference: AnyPolicy) -> float:
+        """Σ_k E KL(step at the mean action ‖ step at the reference's), in nats; under `policy`.
 
         This is what `PathKL` accumulates: ½Δ_k E|σ⁻¹B(ū − ū_ref)|². The volatility must be
         invertible on the range of B.
         """
+        law, other = self._law(policy), self._law(reference)
         means, covariances = self.moments(law)
         weight = self.lq.B.T @ np.linalg.pinv(self.lq.diffusion, hermitian=True) @ self.lq.B
         total = 0.0
         for j, (t, dt) in enumerate(self._steps):
-            (K, k, _), (K_, k_, _) = law.at(t), reference.at(t)
+            (K, k, _), (K_, k_, _) = law.at(t), other.at(t)
             D = K_ - K
             shift = D @ means[j] + k - k_
             total += 0.5 * dt * (weight * (D @ covariances[j] @ D.T + np.outer(shift, shift))).sum()
         return float(total)
+
+    def _law(self, policy: AnyPolicy) -> LinearGaussianLaw:
+        law = as_law(policy)
+        self.lq.check(law)
+        return law
 
     def _back_up(self, tail: Quadratic, dt: float, K: Array, k: Array, spread: Array) -> Quadratic:
         """V_k from V_{k+1}: the reward of one step plus the discounted expectation."""

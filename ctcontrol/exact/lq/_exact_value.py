@@ -1,11 +1,13 @@
-"""The exact value of a linear-Gaussian policy, with its derivatives, as a `Value`."""
+"""The exact value of a linear-Gaussian policy as a `Value`, in continuous time and on a grid."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ctcontrol._checks import CtcontrolError
 from ctcontrol._typing import Action, Context, Scalar, State, Time
 from ctcontrol._value import Jet, Value
+from ctcontrol.exact.lq._arrays import Array
 from ctcontrol.exact.lq._value_function import Quadratic, QuadraticValue
 
 
@@ -44,6 +46,55 @@ class ExactValue(Value):
             gradient=-2 * (torch.einsum("bij,bj->bi", P, x) + p),
             hessian=-2 * P if hessian else None,
         )
+
+
+class ChainValue(Value):
+    """V_k(x) at the nodes t_k of an Euler–Maruyama chain: with it, temporal differences are exact.
+
+    A chain has no time between its nodes: ∂V/∂t of a jet is NaN.
+
+    Args:
+        nodes: (steps + 1,), the times.
+        functions: their values, coefficients with a leading axis (steps + 1).
+    """
+
+    def __init__(self, nodes: Array, functions: Quadratic) -> None:
+        super().__init__()
+        self.nodes = nodes
+        self.functions = functions
+
+    def at(self, t: Time, x: State, context: Context, mean: Action | None = None) -> Scalar:
+        """V, (batch,); raises `CtcontrolError` where t is not a node."""
+        return _evaluate(*_tensors(self.functions, self._rows(t), x), x)
+
+    def jet(
+        self,
+        t: Time,
+        x: State,
+        context: Context,
+        mean: Action | None = None,
+        *,
+        hessian: bool = False,
+    ) -> Jet:
+        """V, ∇V and ∇²V at the nodes; ∂V/∂t is NaN."""
+        x = x.detach()
+        P, p, c = _tensors(self.functions, self._rows(t), x)
+        return Jet(
+            value=_evaluate(P, p, c, x),
+            time=torch.full_like(c, torch.nan),
+            gradient=-2 * (torch.einsum("bij,bj->bi", P, x) + p),
+            hessian=-2 * P if hessian else None,
+        )
+
+    def _rows(self, t: Time) -> Tensor:
+        gap = (t.detach().double().cpu()[:, None] - torch.tensor(self.nodes)).abs()
+        distance, index = gap.min(1)
+        if float(distance.max()) > 1e-5 * float(self.nodes[-1]):
+            raise CtcontrolError(
+                f"t = {float(t[int(distance.argmax())]):.6g} is not a node of this chain; evaluate "
+                "its value on its own grid, or use LQProblem.value, which has all times"
+            )
+        return index.to(t.device)
 
 
 def _distinct(t: Tensor) -> tuple[np.ndarray, Tensor]:

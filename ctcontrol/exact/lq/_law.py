@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ctcontrol._checks import CtcontrolError
-from ctcontrol.exact.lq._arrays import Array, as_array, as_semidefinite
+from ctcontrol.exact.lq._arrays import Array, Numbers, as_array, as_semidefinite
 from ctcontrol.exact.lq._schedule import Constant, Schedule, as_schedule
 
-ScheduleLike = Schedule | Callable[[float], Array] | ArrayLike
+ScheduleLike = Schedule | Callable[[float], Array] | Numbers
 """A schedule, a smooth function of time, or an array for all times."""
 
 

@@ -1,17 +1,14 @@
 """Linear-Gaussian policies as modules, for learners and for the simulator."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from ctcontrol._checks import CtcontrolError
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._policy import Policy
 from ctcontrol._typing import Context, State, Time
-from ctcontrol.exact.lq._arrays import as_array
+from ctcontrol.exact.lq._arrays import Numbers, as_array
 from ctcontrol.exact.lq._law import LinearGaussianLaw
 from ctcontrol.exact.lq._schedule import Constant, Piecewise, Schedule
 
@@ -34,11 +31,11 @@ class LinearGaussianPolicy(Policy):
 
     def __init__(
         self,
-        gain: ArrayLike,
-        offset: ArrayLike | None = None,
+        gain: Numbers,
+        offset: Numbers | None = None,
         *,
-        std: float | Sequence[float] = 0.0,
-        times: ArrayLike | None = None,
+        std: Numbers = 0.0,
+        times: Numbers | None = None,
         learn_std: bool = False,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",

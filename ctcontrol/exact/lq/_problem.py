@@ -5,12 +5,11 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 
 from ctcontrol._checks import CtcontrolError, check_nonnegative, check_positive
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import Entropy
-from ctcontrol.exact.lq._arrays import Array, as_array, as_definite, as_semidefinite
+from ctcontrol.exact.lq._arrays import Array, Numbers, as_array, as_definite, as_semidefinite
 from ctcontrol.exact.lq._chain import EulerMaruyamaChain
 from ctcontrol.exact.lq._dynamics import GaussianInitialLaw, QuadraticReward, linear_sde
 from ctcontrol.exact.lq._system import Coefficients, LinearQuadraticSystem
@@ -60,16 +59,16 @@ class LQProblem(LinearQuadraticSystem):
     def __init__(
         self,
         *,
-        A: ArrayLike,
-        B: ArrayLike,
-        Q: ArrayLike,
-        R: ArrayLike,
-        G: ArrayLike,
-        volatility: ArrayLike,
+        A: Numbers,
+        B: Numbers,
+        Q: Numbers,
+        R: Numbers,
+        G: Numbers,
+        volatility: Numbers,
         horizon: float,
-        initial_mean: ArrayLike,
-        initial_covariance: ArrayLike = 0.0,
-        S: ArrayLike | None = None,
+        initial_mean: Numbers,
+        initial_covariance: Numbers = 0.0,
+        S: Numbers | None = None,
         discount: float = 0.0,
         temperature: float = 0.0,
     ) -> None:
@@ -153,12 +152,12 @@ class LQProblem(LinearQuadraticSystem):
             regularizer=Entropy(self.temperature) if self.temperature > 0 else None,
         )
 
-    def chain(self, times: ArrayLike) -> EulerMaruyamaChain:
+    def chain(self, times: Numbers) -> EulerMaruyamaChain:
         """The Euler–Maruyama chain on these times: what simulation estimates without bias."""
         return EulerMaruyamaChain(self, np.asarray(times, dtype=np.float64))
 
 
-def _times_identity(name: str, value: ArrayLike, size: int) -> Array:
+def _times_identity(name: str, value: Numbers, size: int) -> Array:
     """A number becomes that multiple of the identity."""
     array = as_array(name, value)
     return as_array(name, array * np.eye(size)) if array.ndim == 0 else array

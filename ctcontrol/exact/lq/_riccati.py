@@ -3,24 +3,23 @@
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve, expm
 
 from ctcontrol._checks import CtcontrolError, check_nonnegative, check_positive
-from ctcontrol.exact.lq._arrays import Array, as_array, as_definite, as_symmetric
+from ctcontrol.exact.lq._arrays import Array, Numbers, as_array, as_definite, as_symmetric
 from ctcontrol.exact.lq._integrate import integrate
 
 Coefficients = tuple[Array, Array, Array, Array, Array, Array]
 
 
 def solve_riccati(
-    A: ArrayLike,
-    B: ArrayLike,
-    Q: ArrayLike,
-    R: ArrayLike,
-    G: ArrayLike,
+    A: Numbers,
+    B: Numbers,
+    Q: Numbers,
+    R: Numbers,
+    G: Numbers,
     horizon: float,
-    S: ArrayLike | None = None,
+    S: Numbers | None = None,
     discount: float = 0.0,
 ) -> Callable[[float | Array], Array]:
     """P(t) of the optimal value V(t, x) = −xᵀP(t)x − const(t), by an order-8 integrator.
@@ -74,13 +73,13 @@ def solve_riccati(
 
 
 def riccati_by_hamiltonian(
-    A: ArrayLike,
-    B: ArrayLike,
-    Q: ArrayLike,
-    R: ArrayLike,
-    G: ArrayLike,
+    A: Numbers,
+    B: Numbers,
+    Q: Numbers,
+    R: Numbers,
+    G: Numbers,
     remaining: float,
-    S: ArrayLike | None = None,
+    S: Numbers | None = None,
     discount: float = 0.0,
 ) -> Array:
     """P(T − remaining) of `solve_riccati`, by one matrix exponential.
@@ -114,7 +113,7 @@ def riccati_by_hamiltonian(
 
 
 def _read(
-    A: ArrayLike, B: ArrayLike, Q: ArrayLike, R: ArrayLike, G: ArrayLike, S: ArrayLike | None
+    A: Numbers, B: Numbers, Q: Numbers, R: Numbers, G: Numbers, S: Numbers | None
 ) -> Coefficients:
     """The six matrices, checked against each other."""
     A_, B_ = as_array("A", A), as_array("B", B)

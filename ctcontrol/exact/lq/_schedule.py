@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ctcontrol._checks import CtcontrolError
-from ctcontrol.exact.lq._arrays import Array, as_array
+from ctcontrol.exact.lq._arrays import Array, Numbers, as_array
 
 
 class Schedule(ABC):
@@ -35,7 +34,7 @@ class Constant(Schedule):
     value: Array
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", as_array("a constant schedule", self.value))
+        object.__setattr__(self, "value", as_array("value", self.value))
 
     def __call__(self, t: float) -> Array:
         return self.value
@@ -77,7 +76,7 @@ class Piecewise(Schedule):
             )
 
     def __call__(self, t: float) -> Array:
-        return self.values[int(np.searchsorted(self.times[1:-1], t, side="right"))]
+        return np.asarray(self.values[int(np.searchsorted(self.times[1:-1], t, side="right"))])
 
     @property
     def jumps(self) -> tuple[float, ...]:
@@ -104,13 +103,13 @@ class Smooth(Schedule):
         return self
 
 
-def as_schedule(value: Schedule | Callable[[float], Array] | ArrayLike) -> Schedule:
+def as_schedule(value: Schedule | Callable[[float], Array] | Numbers) -> Schedule:
     """Read an array as `Constant`, a function as `Smooth`; a `Schedule` is returned unchanged."""
     if isinstance(value, Schedule):
         return value
     if callable(value):
         return Smooth(value)
-    return Constant(np.asarray(value))
+    return Constant(as_array("a policy's array", value))
 
 
 def knots_of(horizon: float, schedules: Sequence[Schedule]) -> Array:

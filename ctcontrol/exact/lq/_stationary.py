@@ -11,6 +11,7 @@ from ctcontrol.exact.lq._arrays import Array
 from ctcontrol.exact.lq._functionals import PolicyGradient
 from ctcontrol.exact.lq._law import LinearGaussianLaw
 from ctcontrol.exact.lq._schedule import Constant
+from ctcontrol.exact.lq._system import AnyPolicy, as_law
 from ctcontrol.exact.lq._value_function import Quadratic
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class StationaryLQ:
         gain = np.linalg.solve(lq.R, lq.B.T @ P + lq.S.T)
         return LinearGaussianLaw(gain, covariance=0.5 * lq.temperature * np.linalg.inv(lq.R))
 
-    def value(self, law: LinearGaussianLaw) -> Quadratic:
+    def value(self, policy: AnyPolicy) -> Quadratic:
         """V(x) = −xᵀPx − 2pᵀx − c, with A_c = A − BK:
 
         (A_c − ρ/2)ᵀP + P(A_c − ρ/2) + Q − SK − KᵀSᵀ + KᵀRK = 0,
@@ -67,7 +68,7 @@ class StationaryLQ:
         Raises:
             CtcontrolError: a policy that varies in time, or that has no finite return.
         """
-        lq, (K, k, spread) = self.lq, self._constant(law)
+        lq, (K, k, spread) = self.lq, self._constant(policy)
         closed = self._closed(K)
         SK, Bk = lq.S @ K, lq.B @ k
         cost = lq.Q - SK - SK.T + K.T @ lq.R @ K
@@ -78,17 +79,17 @@ class StationaryLQ:
         c -= lq.entropy_rate(spread)
         return Quadratic((P + P.T) / 2, p, np.asarray(c / lq.discount))
 
-    def expected_return(self, law: LinearGaussianLaw) -> float:
+    def expected_return(self, policy: AnyPolicy) -> float:
         """η(π), in units of reward."""
-        return self.value(law).expectation(self.lq.initial_mean, self.lq.initial_covariance)
+        return self.value(policy).expectation(self.lq.initial_mean, self.lq.initial_covariance)
 
-    def occupation(self, law: LinearGaussianLaw) -> tuple[Array, Array]:
+    def occupation(self, policy: AnyPolicy) -> tuple[Array, Array]:
         """Mean (d,) and second moment (d, d) of the normalized law ρ∫e^{−ρt}·law(X_t)dt.
 
         It is the law of X at an independent exponential time of rate ρ, and
         η(π) = E[r + λ·entropy]/ρ under it.
         """
-        lq, (K, k, _) = self.lq, self._constant(law)
+        lq, (K, k, _) = self.lq, self._constant(policy)
         closed, Bk = self._closed(K), lq.B @ k
         rho = lq.discount
         mean = np.linalg.solve(rho * np.eye(lq.states) - closed, rho * lq.initial_mean + Bk)
@@ -97,25 +98,25 @@ class StationaryLQ:
         source = rho * start + lq.diffusion + push + push.T
         return mean, np.real(solve_continuous_lyapunov(self._shift(closed), -source))
 
-    def gradient(self, law: LinearGaussianLaw) -> PolicyGradient:
+    def gradient(self, policy: AnyPolicy) -> PolicyGradient:
         """dη/dK = −2(E M + e μᵀ)/ρ, dη/dk = 2(Eμ + e)/ρ, dη/dΛ = (−R + λ/2 Λ⁻¹)/ρ.
 
         M and μ are the moments of the normalized occupation law; E and e as in `AdvantageRate`.
         """
-        lq, (_, _, spread) = self.lq, self._constant(law)
-        E, e = self._direction(law)
-        mean, second = self.occupation(law)
+        lq, (_, _, spread) = self.lq, self._constant(policy)
+        E, e = self._direction(policy)
+        mean, second = self.occupation(policy)
         return PolicyGradient(
             gain=-2 * (E @ second + np.outer(e, mean)) / lq.discount,
             offset=2 * (E @ mean + e) / lq.discount,
             covariance=(lq.entropy_gradient(spread) - lq.R) / lq.discount,
         )
 
-    def performance_difference(self, law: LinearGaussianLaw, other: LinearGaussianLaw) -> float:
-        """η(other) − η(law) = E[q^law + λ·entropy(other)]/ρ under the occupation of `other`."""
+    def performance_difference(self, policy: AnyPolicy, other: AnyPolicy) -> float:
+        """η(other) − η(policy) = E[q^policy + λ·entropy(other)]/ρ, occupation law of `other`."""
         lq = self.lq
-        (K, k, spread), (K_, k_, spread_) = self._constant(law), self._constant(other)
-        E, e = self._direction(law)
+        (K, k, spread), (K_, k_, spread_) = self._constant(policy), self._constant(other)
+        E, e = self._direction(policy)
         mean, second = self.occupation(other)
         D, d = K - K_, k_ - k  # the action differs by Dx + d
         bend = ((D.T @ lq.R @ D) * second).sum() + 2 * d @ lq.R @ D @ mean + d @ lq.R @ d
@@ -124,13 +125,14 @@ class StationaryLQ:
         bonus = lq.entropy_rate(spread_) - lq.entropy_rate(spread)
         return float(-bend + 2 * tilt + noise + bonus) / lq.discount
 
-    def _direction(self, law: LinearGaussianLaw) -> tuple[Array, Array]:
+    def _direction(self, policy: AnyPolicy) -> tuple[Array, Array]:
         """(E, e): half of ∂q/∂u at the mean action is Ex + e."""
-        lq, (K, k, _), v = self.lq, self._constant(law), self.value(law)
+        lq, (K, k, _), v = self.lq, self._constant(policy), self.value(policy)
         return lq.R @ K - lq.S.T - lq.B.T @ v.P, -(lq.R @ k + lq.B.T @ v.p)
 
-    def _constant(self, law: LinearGaussianLaw) -> tuple[Array, Array, Array]:
+    def _constant(self, policy: AnyPolicy) -> tuple[Array, Array, Array]:
         """(K, k, Λ) of a policy that is constant in time."""
+        law = as_law(policy)
         self.lq.check(law)
         if not all(isinstance(schedule, Constant) for schedule in law.schedules):
             raise CtcontrolError(

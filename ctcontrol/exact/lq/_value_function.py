@@ -26,7 +26,8 @@ class Quadratic:
 
     def __call__(self, x: Array) -> Array:
         """Its value at x (..., d)."""
-        return -np.einsum("...i,...ij,...j->...", x, self.P, x) - 2 * (self.p * x).sum(-1) - self.c
+        bend = np.einsum("...i,...ij,...j->...", x, self.P, x)
+        return np.asarray(-bend - 2 * (self.p * x).sum(-1) - self.c)
 
     def gradient(self, x: Array) -> Array:
         """−2(Px + p), shape (..., d)."""
@@ -173,7 +174,7 @@ class AdvantageRate:
         delta = u + x @ K.T - k
         bend = np.einsum("...i,ij,...j->...", delta, R, delta)
         spread = float((R * covariance).sum()) - self.lq.entropy_rate(covariance)
-        return -bend + 2 * (delta * (x @ E.T + e)).sum(-1) + spread
+        return np.asarray(-bend + 2 * (delta * (x @ E.T + e)).sum(-1) + spread)
 
     def expectation(
         self, t: float, other: LinearGaussianLaw, mean: Array, covariance: Array

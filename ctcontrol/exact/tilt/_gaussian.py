@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ctcontrol._checks import CtcontrolError, check_positive
 from ctcontrol.exact.lq import Coefficients, LinearQuadraticSystem, Quadratic
-from ctcontrol.exact.lq._arrays import Array, as_array, as_definite, as_symmetric
+from ctcontrol.exact.lq._arrays import Array, Numbers, as_array, as_definite, as_symmetric
 from ctcontrol.exact.tilt._schedule import VariancePreserving
 
 
@@ -46,12 +45,12 @@ class GaussianTilt(LinearQuadraticSystem):
         self,
         schedule: VariancePreserving,
         *,
-        mean: ArrayLike,
-        covariance: ArrayLike,
-        linear: ArrayLike,
-        quadratic: ArrayLike = 0.0,
+        mean: Numbers,
+        covariance: Numbers,
+        linear: Numbers,
+        quadratic: Numbers = 0.0,
         kl_weight: float,
-        start: tuple[ArrayLike, ArrayLike] | None = None,
+        start: tuple[Numbers, Numbers] | None = None,
     ) -> None:
         m = as_array("mean", mean)
         if m.ndim != 1:

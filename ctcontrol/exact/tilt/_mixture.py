@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError
 from ctcontrol._tensor import like
 from ctcontrol._typing import Scalar, State
-from ctcontrol.exact.lq._arrays import as_array, as_definite
+from ctcontrol.exact.lq._arrays import Numbers, as_array, as_definite
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +31,9 @@ class GaussianMixture:
     @classmethod
     def of(
         cls,
-        weights: ArrayLike,
-        means: ArrayLike,
-        covariances: ArrayLike,
+        weights: Numbers,
+        means: Numbers,
+        covariances: Numbers,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
     ) -> "GaussianMixture":

@@ -5,7 +5,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError, check_positive
@@ -18,7 +17,7 @@ from ctcontrol._tensor import like
 from ctcontrol._typing import Action, Context, Scalar, State, Time
 from ctcontrol._value import Value
 from ctcontrol._volatility import ScalarVolatility, Volatility
-from ctcontrol.exact.lq._arrays import as_array, as_symmetric
+from ctcontrol.exact.lq._arrays import Numbers, as_array, as_symmetric
 from ctcontrol.exact.tilt._mixture import GaussianMixture
 from ctcontrol.exact.tilt._schedule import VariancePreserving
 
@@ -92,8 +91,8 @@ class MixtureTilt:
         schedule: VariancePreserving,
         data: GaussianMixture,
         *,
-        linear: ArrayLike,
-        quadratic: ArrayLike = 0.0,
+        linear: Numbers,
+        quadratic: Numbers = 0.0,
         kl_weight: float,
     ) -> None:
         d, kappa = data.dimension, check_positive("kl_weight", kl_weight)

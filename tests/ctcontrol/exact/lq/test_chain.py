@@ -10,6 +10,7 @@ from ctcontrol import (
     EulerMaruyama,
     NoiseAbsorbingPolicy,
     PathKL,
+    TemporalDifferenceAdvantage,
     TimeGrid,
     simulate,
 )
@@ -184,6 +185,53 @@ def test_an_action_that_carries_the_noise_runs_the_same_chain(generator: torch.G
         (Estimate.of(centered[:, 1] ** 2), covariances[-1][1, 1]),
     ):
         assert abs(estimate.mean - exact) < 5 * estimate.stderr
+
+
+@pytest.mark.parametrize("discount", [0.0, 1.5])
+def test_policy_gradients_are_estimated_without_bias(
+    discount: float, generator: torch.Generator
+) -> None:
+    """Likelihood ratios times temporal differences of the chain's own value, on six steps."""
+    lq = random_system(17, 2, 2, temperature=0.0, discount=discount)
+    policy = LinearGaussianPolicy([[0.4, -0.3], [0.2, 0.5]], [0.3, -0.1], std=[0.5, 0.8])
+    grid, problem = TimeGrid.uniform(lq.horizon, 6), lq.problem()
+    chain = lq.chain(grid.times.numpy())
+    path = simulate(problem, policy, grid, 40_000, generator=generator)
+    rate = TemporalDifferenceAdvantage()(problem, EulerMaruyama(), chain.value(policy), path)
+    # The mean over actions is known too: it vanishes at every step.
+    for mean in map(Estimate.of, rate):
+        assert abs(mean.mean) < 5 * mean.stderr
+    weight = (-discount * grid.times[:-1]).exp()[:, None] * path.lengths * rate
+    score = weight[..., None] * (path.actions - path.means) / path.stds**2
+    gain = -(score[..., None] * path.states[:-1, :, None, :]).sum(0)
+    exact = chain.gradient(policy)
+    for i in range(2):
+        offset = Estimate.of(score.sum(0)[:, i])
+        assert abs(offset.mean - exact.offset[i]) < 5 * offset.stderr
+        for j in range(2):
+            entry = Estimate.of(gain[:, i, j])
+            assert abs(entry.mean - exact.gain[i, j]) < 5 * entry.stderr
+
+
+def test_the_value_of_the_chain_lives_on_its_nodes() -> None:
+    lq = random_system(18, 2, 1)
+    chain, law = uneven(lq), random_law(0, lq)
+    value = chain.value(law)
+    t = torch.as_tensor(chain.times.copy())
+    x = torch.linspace(-1, 1, 2 * len(t), dtype=torch.float64).reshape(-1, 2)
+    functions = chain.value_functions(law)
+    expected = [float(f(y)) for f, y in zip(functions, x.numpy(), strict=True)]
+    assert np.allclose(value.at(t, x, None).numpy(), expected, rtol=1e-13)
+    assert torch.allclose(value.at(t.float(), x.float(), None).double(), value.at(t, x, None))
+    leaf = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(value.at(t, leaf, None).sum(), leaf)
+    jet = value.jet(t, x, None, hessian=True)
+    assert torch.allclose(jet.gradient, gradient)
+    assert jet.hessian is not None
+    assert np.allclose(jet.hessian[1].numpy(), -2 * functions[1].P)
+    assert jet.time.isnan().all()
+    with pytest.raises(CtcontrolError, match=r"t = 0\.111111 is not a node"):
+        value.at(t[:1] + 1 / 9, x[:1], None)
 
 
 @pytest.mark.parametrize("times", [[0.0, 0.5], [0.1, 1.0], [0.0, 0.5, 0.5, 1.0], [0.0]])

@@ -199,7 +199,7 @@ def test_bad_laws_are_refused_in_a_sentence(arguments: dict[str, Any], sentence:
 
 def test_schedules() -> None:
     steps = Piecewise(np.array([0.0, 1.0, 2.0]), np.array([10.0, 20.0]))
-    assert [float(steps(t)) for t in (-1, 0, 0.9, 1.0, 2.0, 3.0)] == [10, 10, 10, 20, 20, 20]
+    assert [float(steps(t)) for t in (-1.0, 0.0, 0.9, 1.0, 2.0, 3.0)] == [10, 10, 10, 20, 20, 20]
     assert steps.jumps == (1.0,)
     assert float(steps.within(0.0, 1.0)(1.0)) == 10  # the limit from the left
     smooth = Smooth(lambda t: np.array([t]))

@@ -181,7 +181,7 @@ def test_bad_mixtures_are_refused() -> None:
         GOLDEN.schedule,
         GaussianMixture.of([1.0], [[0.0] * 4], [1.0]),
         linear=[1.0] * 4,
-        kl_weight=1,
+        kl_weight=1.0,
     )
     with pytest.raises(CtcontrolError, match="at most 3 dimensions, got 4"):
         wide.optimal_return()
