@@ -1,5 +1,6 @@
 """THE ONLY TRAINING LOOP."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -37,7 +38,8 @@ class Iteration:
         clip_fraction: mean over minibatches.
         log_ratio: mean of |log ratio| over the last minibatch.
         value_loss: mean over the critic's minibatches, nan without one.
-        explained_variance: 1 − E(target − V)²/Var(target) before the fit (its first minibatch), nan without one.
+        explained_variance: 1 − E(target − V)²/Var(target) before the fit (its first minibatch),
+            nan without one.
         gradient_norm: of the policy, mean over minibatches, before clipping.
         updates: optimiser steps of the policy.
     """
@@ -104,40 +106,41 @@ def improve(
     check_count("minibatch", minibatch)
     if (critic is None) != (critic_updater is None) or (critic is not None and value is None):
         raise CtcontrolError(
-            "a critic, its updater and a value function belong together; give all three or no critic"
+            "a critic, its updater and a value function belong together; give all three, or no "
+            "critic"
         )
-    solver = solver or EulerMaruyama()
-    index = start
-    while True:
-        trajectory = simulate(problem, policy, grid, batch, generator=generator, solver=solver)
-        value_loss = explained = float("nan")
-        if critic is not None and critic_updater is not None and value is not None:
-            value_loss, explained = _fit(value, critic, critic_updater, trajectory, generator)
-        waits = index < policy_waits
-        losses = (
-            []
-            if waits
-            else _descend(
-                problem, solver, policy, value, algorithm, updater, trajectory, minibatch, generator
+    scheme = solver or EulerMaruyama()
+
+    def turns() -> Iterator[Iteration]:
+        for index in itertools.count(start):
+            path = simulate(problem, policy, grid, batch, generator=generator, solver=scheme)
+            value_loss = explained = float("nan")
+            if critic is not None and critic_updater is not None and value is not None:
+                value_loss, explained = _fit(value, critic, critic_updater, path, generator)
+            waits = index < policy_waits or algorithm.epochs == 0
+            losses = (
+                []
+                if waits
+                else _descend(
+                    problem, scheme, policy, value, algorithm, updater, path, minibatch, generator
+                )
             )
-        )
-        yield Iteration(
-            index=index,
-            trajectory=trajectory,
-            returns=Estimate.of(trajectory.returns()),
-            reward=Estimate.of(
-                trajectory.terminal + (trajectory.rewards * trajectory.lengths).sum(0)
-            ),
-            divergence=Estimate.of(trajectory.divergence()),
-            policy_loss=_mean([step.loss for step in losses]),
-            clip_fraction=_mean([step.clip_fraction for step in losses]),
-            log_ratio=losses[-1].log_ratio if losses else 0.0,
-            value_loss=value_loss,
-            explained_variance=explained,
-            gradient_norm=_mean([step.gradient_norm for step in losses]),
-            updates=len(losses),
-        )
-        index += 1
+            yield Iteration(
+                index=index,
+                trajectory=path,
+                returns=Estimate.of(path.returns()),
+                reward=Estimate.of(path.terminal + (path.rewards * path.lengths).sum(0)),
+                divergence=Estimate.of(path.divergence()),
+                policy_loss=_mean([step.loss for step in losses]),
+                clip_fraction=_mean([step.clip_fraction for step in losses]),
+                log_ratio=losses[-1].log_ratio if losses else 0.0,
+                value_loss=value_loss,
+                explained_variance=explained,
+                gradient_norm=_mean([step.gradient_norm for step in losses]),
+                updates=len(losses),
+            )
+
+    return turns()
 
 
 @dataclass(frozen=True)
@@ -206,9 +209,10 @@ def _check_ratio(log_ratio: Tensor, rows: Transitions) -> None:
     worst = float(log_ratio.abs().max())
     if not worst <= RATIO_TOLERANCE:
         raise NumericalError(
-            f"before the first update the log likelihood ratio should be 0 but reaches {worst:.3g}: "
-            "the policy computes something else in the update than in the rollout; put dropout "
-            "and batch statistics in evaluation mode and keep states and scores in float32",
+            "before the first update the log likelihood ratio should be 0 but reaches "
+            f"{worst:.3g}: the policy computes something else in the update than in the rollout; "
+            "put dropout and batch statistics in evaluation mode and keep states and scores in "
+            "float32",
             _tensors(rows),
         )
 
