@@ -1,0 +1,42 @@
+"""How the commands speak: one sentence for an error, silence from third-party packages."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+BAD_INPUT, FAILURE, INTERRUPTED = 2, 3, 130
+"""Exit statuses."""
+
+WIDE = 400
+
+CHATTY = ("diffusers", "transformers", "huggingface_hub", "torch", "tensorboard", "matplotlib")
+
+
+def fail(message: object, status: int) -> int:
+    """Say what is wrong on one line of stderr; returns the exit status."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    return status
+
+
+def console() -> Console:
+    """Standard output; files and pipes have room for any table."""
+    here = Console()
+    return here if here.is_terminal else Console(width=WIDE)
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Keep the progress bars and warnings of third-party packages off the screen."""
+    for name in ("DIFFUSERS_VERBOSITY", "TRANSFORMERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    with warnings.catch_warnings():
+        for package in CHATTY:
+            logging.getLogger(package).setLevel(logging.ERROR)
+            warnings.filterwarnings("ignore", module=rf"{package}(\.|$)")
+        yield

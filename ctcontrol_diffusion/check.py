@@ -1,0 +1,115 @@
+"""The ranges of a config, checked before anything is built."""
+
+import math
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from ctcontrol import CtcontrolError
+from ctcontrol_diffusion.config import LQ, Config, Digits
+
+LARGEST_SEED = 2**62
+
+
+def check_config(config: Config) -> Config:
+    """`config` itself, if every number is in its range.
+
+    Raises:
+        CtcontrolError: names the first flag whose value is not, the value and the range.
+    """
+    _check_problem(config)
+    for flag, value in {
+        "--iterations": config.iterations,
+        "--threads": config.threads,
+        "--checkpoint-every": config.checkpoint_every,
+        "--rollout.steps": config.rollout.steps,
+        "--rollout.batch": config.rollout.batch,
+        "--update.epochs": config.update.epochs,
+        "--update.minibatch": config.update.minibatch,
+        "--critic.epochs": config.critic.epochs,
+        "--critic.minibatch": config.critic.minibatch,
+        "--critic.width": config.critic.width,
+        "--evaluation.grid": config.evaluation.grid,
+    }.items():
+        _at_least(flag, value, 1)
+    _at_least("--seed", config.seed, 0)
+    if config.seed > LARGEST_SEED:
+        _wrong("--seed", config.seed, f"at most {LARGEST_SEED}")
+    _at_least("--critic.policy-waits", config.critic.policy_waits, 0)
+    _at_least("--evaluation.images", config.evaluation.images, 2)
+    if not config.evaluation.steps:
+        _wrong("--evaluation.steps", "nothing", "one or more whole numbers")
+    for steps in config.evaluation.steps:
+        _at_least("--evaluation.steps", steps, 1)
+    for flag, value in {
+        "--update.learning-rate": config.update.learning_rate,
+        "--update.clip": config.update.clip,
+        "--update.clip-norm": config.update.clip_norm,
+        "--update.log-ratio-scale": config.update.log_ratio_scale,
+        "--critic.learning-rate": config.critic.learning_rate,
+    }.items():
+        _positive(flag, value)
+    if not 0 < config.update.share <= 1:
+        _wrong("--update.share", config.update.share, "in (0, 1]")
+    _check_exploration(config)
+    _check_minibatches(config)
+    return config
+
+
+def _check_problem(config: Config) -> None:
+    match config.problem:
+        case Digits() as problem:
+            if not (math.isfinite(problem.kl_weight) and problem.kl_weight >= 0):
+                _wrong("--problem.kl-weight", problem.kl_weight, "a finite number >= 0")
+            if not 0 < problem.eta <= 1:
+                _wrong("--problem.eta", problem.eta, "in (0, 1]")
+            if not 0 < problem.floor < 1:
+                _wrong("--problem.floor", problem.floor, "in (0, 1)")
+            if problem.denoiser is not None and not Path(problem.denoiser).is_file():
+                raise CtcontrolError(
+                    f"--problem.denoiser: there is no file {problem.denoiser}; leave the flag out "
+                    "for the weights that come with the package"
+                )
+        case LQ() as problem:
+            _positive("--problem.volatility", problem.volatility)
+            _positive("--problem.control-cost", problem.control_cost)
+            _positive("--problem.horizon", problem.horizon)
+
+
+def _check_exploration(config: Config) -> None:
+    std = config.rollout.exploration
+    if std == "absorbed":
+        return
+    if config.algorithm != "pathwise":
+        _positive("--rollout.exploration", std)
+    elif not (math.isfinite(std) and std >= 0):
+        _wrong("--rollout.exploration", std, "a finite number >= 0")
+
+
+def _check_minibatches(config: Config) -> None:
+    rows = config.rollout.batch * config.rollout.steps
+    share = max(1, round(config.update.share * rows))
+    limits = {"--update.minibatch": (config.update.minibatch, share)}
+    if config.algorithm != "ddpo":
+        limits["--critic.minibatch"] = (config.critic.minibatch, rows)
+    for flag, (size, most) in limits.items():
+        if size > most:
+            raise CtcontrolError(
+                f"{flag} {size} is more than the {most} steps that an iteration has for it "
+                f"({config.rollout.batch} trajectories of {config.rollout.steps} steps); "
+                f"give {flag} {most} or less, or a larger --rollout.batch"
+            )
+
+
+def _at_least(flag: str, value: int, least: int) -> None:
+    if value < least or value > sys.maxsize:
+        _wrong(flag, value, f"a whole number >= {least}")
+
+
+def _positive(flag: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        _wrong(flag, value, "a finite number > 0")
+
+
+def _wrong(flag: str, value: object, wanted: str) -> NoReturn:
+    raise CtcontrolError(f"{flag} must be {wanted}, got {value}")

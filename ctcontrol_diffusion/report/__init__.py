@@ -1,0 +1,1 @@
+"""Self-contained pages: blocks, curves, tables and pictures; they know nothing of runs."""

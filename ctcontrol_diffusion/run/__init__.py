@@ -1,0 +1,1 @@
+"""A run on disk: its folder, its stages, and how it stops and continues."""

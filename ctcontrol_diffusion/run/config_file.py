@@ -1,0 +1,82 @@
+"""A config as JSON and as a command line, and back."""
+
+import shlex
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from ctcontrol import CtcontrolError
+from ctcontrol_diffusion.config import Config
+from ctcontrol_diffusion.presets import preset as preset_called
+
+TYPE = "type"
+"""Key that tells which of several dataclasses a field holds."""
+
+
+def config_to_json(config: Config) -> dict[str, Any]:
+    """Nested plain values; the problem says its type."""
+    return asdict(config) | {
+        "problem": {TYPE: type(config.problem).__name__} | asdict(config.problem)
+    }
+
+
+def config_from_json(data: Any) -> Config:
+    """The inverse of `config_to_json`.
+
+    Raises:
+        CtcontrolError: a field is missing, unknown or of the wrong kind.
+    """
+    return _value(Config, data, "config")
+
+
+def command_line(preset: str, config: Config, run_dir: Path | None = None) -> str:
+    """The shortest command that gives this config."""
+    words = ["python", "-m", "ctcontrol_diffusion.train", preset]
+    words += _changes(preset_called(preset), config, "")
+    if run_dir is not None:
+        words += ["--run-dir", str(run_dir)]
+    return shlex.join(words)
+
+
+def _changes(default: Any, value: Any, prefix: str) -> list[str]:
+    words: list[str] = []
+    for field in fields(value):
+        old, new = getattr(default, field.name), getattr(value, field.name)
+        if is_dataclass(new):
+            words += _changes(old, new, f"{prefix}{field.name}.")
+        elif new != old:
+            several = new if isinstance(new, tuple) else (new,)
+            words += [f"--{prefix}{field.name}".replace("_", "-"), *map(str, several)]
+    return words
+
+
+def _value(kind: Any, data: Any, name: str) -> Any:
+    if get_origin(kind) is UnionType and all(map(is_dataclass, get_args(kind))):
+        said = data.get(TYPE) if isinstance(data, dict) else None
+        chosen = [part for part in get_args(kind) if part.__name__ == said]
+        if not chosen:
+            raise CtcontrolError(f"{name}.{TYPE} is {said!r}, which this version does not know")
+        kind, data = chosen[0], {key: entry for key, entry in data.items() if key != TYPE}
+    if is_dataclass(kind):
+        return _dataclass(kind, data, name)
+    if get_origin(kind) is tuple:
+        if not isinstance(data, list):
+            raise CtcontrolError(f"{name} should be a list, got {data!r}")
+        return tuple(_value(get_args(kind)[0], entry, name) for entry in data)
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if kind in (int, str, float, bool) and type(data) is not kind:
+        raise CtcontrolError(f"{name} should be of type {kind.__name__}, got {data!r}")
+    return data
+
+
+def _dataclass(kind: Any, data: Any, name: str) -> Any:
+    if not isinstance(data, dict):
+        raise CtcontrolError(f"{name} should hold named values, got {data!r}")
+    hints = get_type_hints(kind)
+    unknown = [key for key in data if key not in hints]
+    if unknown:
+        raise CtcontrolError(f"{name}.{unknown[0]} is not a field that this version knows")
+    # A field that an older version did not have takes today's default, which keeps old behavior.
+    return kind(**{key: _value(hints[key], entry, f"{name}.{key}") for key, entry in data.items()})

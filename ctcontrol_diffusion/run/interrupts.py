@@ -1,0 +1,52 @@
+"""Ctrl-C at the right moment: after the iteration, not in the middle of an update."""
+
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+NOTICE = b"\nstopping after this iteration; once more to stop at once\n"
+
+
+class Interrupts:
+    """Turns SIGINT and SIGTERM into `KeyboardInterrupt`, but not inside `deferred()`.
+
+    There the first signal is kept until the block is over; a second one stops at once.
+
+    Attributes:
+        waiting: a signal is kept.
+    """
+
+    def __init__(self) -> None:
+        self.deferring = False
+        self.waiting = False
+
+    @contextmanager
+    def installed(self) -> Generator["Interrupts"]:
+        """Handle the signals inside this block, as before afterwards."""
+        before: dict[signal.Signals, Any] = {s: signal.getsignal(s) for s in SIGNALS}
+        for number in SIGNALS:
+            signal.signal(number, self._handle)
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Generator[None]:
+        """Finish this block before stopping; ask `waiting` afterwards."""
+        self.deferring = True
+        try:
+            yield
+        finally:
+            self.deferring = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self.deferring or self.waiting:
+            raise KeyboardInterrupt
+        self.waiting = True
+        os.write(2, NOTICE)  # print may be busy with another line, and cannot be entered twice

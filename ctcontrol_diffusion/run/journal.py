@@ -1,0 +1,32 @@
+"""Where the record of each iteration goes: metrics.jsonl and TensorBoard."""
+
+from ctcontrol_diffusion.run.directory import RunDirectory
+from ctcontrol_diffusion.run.metrics import Record
+from ctcontrol_diffusion.run.tensorboard import TensorBoard
+
+
+class Journal:
+    """Continues both after `iterations` iterations; what was written beyond is forgotten.
+
+    Attributes:
+        records: of all iterations so far.
+    """
+
+    def __init__(self, directory: RunDirectory, iterations: int) -> None:
+        self.metrics = directory.metrics
+        self.records = self.metrics.truncate(iterations)
+        self.board = TensorBoard(directory.path / "tensorboard", iterations)
+
+    def add(self, record: Record) -> None:
+        """Write one iteration."""
+        self.metrics.append(record)
+        self.records.append(record)
+        self.board.add(record)
+
+    def flush(self) -> None:
+        """Make everything so far outlive this process."""
+        self.board.flush()
+
+    def close(self) -> None:
+        """No more iterations."""
+        self.board.close()

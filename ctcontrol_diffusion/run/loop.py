@@ -1,0 +1,125 @@
+"""The stages of a run: yardsticks, before, iterations, after; each kept as soon as it is done."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from ctcontrol import Iteration
+from ctcontrol_diffusion.build import Experiment
+from ctcontrol_diffusion.run.album import Album
+from ctcontrol_diffusion.run.checkpoint import Counters
+from ctcontrol_diffusion.run.directory import RunDirectory
+from ctcontrol_diffusion.run.interrupts import Interrupts
+from ctcontrol_diffusion.run.journal import Journal
+from ctcontrol_diffusion.run.metrics import Record, record_of
+from ctcontrol_diffusion.run.progress import Voice
+from ctcontrol_diffusion.run.stop import Stopped
+from ctcontrol_diffusion.run.table import facts_to_json, rows_to_json
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One process working on a run.
+
+    Attributes:
+        directory: where it is kept.
+        experiment: freshly built, before any checkpoint is loaded.
+        voice: tells how far it is.
+        interrupts: when it may stop.
+    """
+
+    directory: RunDirectory
+    experiment: Experiment
+    voice: Voice
+    interrupts: Interrupts
+
+    def complete(self) -> None:
+        """Do whatever is not done yet.
+
+        Raises:
+            Stopped: asked to; a checkpoint of the last whole iteration is saved.
+            NumericalError, CtcontrolError, OSError: the run cannot go on.
+        """
+        self._measure_before()  # with the pretrained networks, so before a checkpoint is loaded
+        counters = self.directory.keeper.restore(self.experiment, self.voice.warn)
+        if counters.iterations:
+            self.voice.say(f"continuing after iteration {counters.iterations}")
+        self._train(counters)
+        self._measure_after()
+
+    def _measure_before(self) -> None:
+        setting, directory = self.experiment.setting, self.directory
+        known = directory.evaluation()
+        if "facts" not in known:
+            with self.voice.stage("yardsticks") as tick:
+                directory.keep_evaluation(facts=facts_to_json(setting.facts(tick)))
+        if "before" not in known:
+            with self.voice.stage("evaluation before") as tick:
+                directory.keep_evaluation(before=rows_to_json(setting.evaluate(setting.mean, tick)))
+        album = self._album()
+        if album is not None and not album.has(0):
+            album.add(0)
+
+    def _measure_after(self) -> None:
+        setting = self.experiment.setting
+        if "after" not in self.directory.evaluation():
+            with self.voice.stage("evaluation after") as tick:
+                rows = setting.evaluate(setting.mean, tick)
+                self.directory.keep_evaluation(after=rows_to_json(rows))
+
+    def _train(self, counters: Counters) -> None:
+        total = self.directory.config.iterations
+        with closing(Journal(self.directory, counters.iterations)) as journal:
+            if counters.iterations >= total:
+                return
+            iterations = self.experiment.iterations(counters.iterations)
+            with self.voice.training(counters.iterations, total) as tell:
+                while counters.iterations < total:
+                    with self.interrupts.deferred():
+                        record, counters = _timed(iterations, counters)
+                        journal.add(record)
+                        tell(record)
+                        if self._due(counters.iterations):
+                            self._keep(counters, journal)
+                    if self.interrupts.waiting:
+                        if not self._due(counters.iterations):
+                            self._keep(counters, journal)
+                        raise Stopped
+
+    def _due(self, iterations: int) -> bool:
+        config = self.directory.config
+        return iterations == config.iterations or iterations % config.checkpoint_every == 0
+
+    def _keep(self, counters: Counters, journal: Journal) -> None:
+        journal.flush()
+        self.directory.keeper.save(self.experiment, counters, journal.records)
+        album = self._album()
+        if album is not None:
+            album.add(counters.iterations)
+
+    def _album(self) -> Album | None:
+        setting, config = self.experiment.setting, self.directory.config
+        if setting.pictures is None:
+            return None
+        return Album(
+            self.directory.samples,
+            setting,
+            setting.pictures,
+            columns=config.evaluation.grid,
+            steps=config.rollout.steps,
+            device=self.experiment.generator.device,
+        )
+
+
+def _timed(iterations: Iterator[Iteration], counters: Counters) -> tuple[Record, Counters]:
+    """The next iteration and the counters after it."""
+    began = time.perf_counter()
+    iteration = next(iterations)
+    seconds = time.perf_counter() - began
+    counters = Counters(
+        iterations=counters.iterations + 1,
+        images=counters.images + iteration.trajectory.batch,
+        elapsed=counters.elapsed + seconds,
+    )
+    return record_of(iteration, counters.images, seconds, counters.elapsed), counters

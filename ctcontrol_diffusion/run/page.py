@@ -1,0 +1,178 @@
+"""report.html: the page of a run."""
+
+from typing import Any
+
+import numpy as np
+
+from ctcontrol_diffusion.report import blocks as b
+from ctcontrol_diffusion.report.curves import Curve, Level, figure, figures
+from ctcontrol_diffusion.report.page import page
+from ctcontrol_diffusion.report.tiles import Tiles
+from ctcontrol_diffusion.run.album import moments, read_tiles
+from ctcontrol_diffusion.run.config_file import config_to_json
+from ctcontrol_diffusion.run.directory import RunDirectory
+from ctcontrol_diffusion.run.files import to_json, write_atomically
+from ctcontrol_diffusion.run.metrics import Record
+from ctcontrol_diffusion.run.table import compare
+from ctcontrol_diffusion.run.wording import clock, pair, plain
+
+FRAMES = 10
+"""Moments shown of the way from before to after, at most."""
+
+
+def write_report(directory: RunDirectory) -> None:
+    """Write the page from what the run has kept so far."""
+    write_atomically(directory.report, report(directory))
+
+
+def report(directory: RunDirectory) -> str:
+    """The page as text."""
+    records, evaluation = directory.metrics.read(), directory.evaluation()
+    config = directory.config
+    return page(
+        f"{directory.preset}: {config.algorithm}, {len(records)} iterations",
+        _lead(directory, records),
+        _headline(directory, evaluation),
+        b.section("Samples, before and after", *_samples(directory)),
+        b.section("Evaluation", _table(evaluation)),
+        b.section("Yardsticks", _facts(evaluation)),
+        b.section("Training", _curves(records, evaluation)),
+        b.section("The way there", *_film(directory)),
+        b.section("Repeat it", b.code(directory.command), *_details(directory)),
+    )
+
+
+def _lead(directory: RunDirectory, records: list[Record]) -> str:
+    if not records:
+        return "No iteration is done yet."
+    last = records[-1]
+    config = directory.config
+    return (
+        f"{last['images']:,} trajectories of {config.rollout.steps} steps in "
+        f"{clock(last['timing']['elapsed'])} on {config.device}, {config.threads} "
+        f"thread{'s' if config.threads > 1 else ''}, seed {config.seed}."
+    )
+
+
+def _headline(directory: RunDirectory, evaluation: dict[str, Any]) -> str:
+    """The row of the evaluation that is nearest to training: its step count, its first sampler."""
+    both = compare(evaluation)
+    if not both.rows:
+        return ""
+    steps = str(directory.config.rollout.steps)
+    labels, cells = next((row for row in both.rows if steps in row[0]), both.rows[0])
+    where = ", ".join(f"{name} {label}" for name, label in zip(both.labels, labels, strict=True))
+    return b.cards(
+        b.Card(
+            plain(name),
+            value=pair(*after) if after[0] is not None else pair(*before),
+            before=pair(before[0], None) if after[0] is not None and before[0] is not None else "",
+            note=where,
+        )
+        for name, (before, after) in zip(both.numbers, cells, strict=True)
+        if before[0] is not None or after[0] is not None
+    )
+
+
+def _table(evaluation: dict[str, Any]) -> str:
+    both = compare(evaluation)
+    return b.table(
+        [plain(label) for label in both.labels],
+        [b.Column(plain(number), ("before", "after")) for number in both.numbers],
+        [(names, [pair(*side) for cell in cells for side in cell]) for names, cells in both.rows],
+    )
+
+
+def _facts(evaluation: dict[str, Any]) -> str:
+    facts = evaluation.get("facts", {"numbers": {}, "texts": {}})
+    return b.facts(
+        (plain(name), pair(number["value"], number["stderr"]), facts["texts"].get(name, ""))
+        for name, number in facts["numbers"].items()
+    )
+
+
+def _curves(records: list[Record], evaluation: dict[str, Any]) -> str:
+    """Each quantity over the iterations, as rollouts saw it before their update."""
+    if not records:
+        return ""
+
+    def single(name: str) -> Curve:
+        return Curve(plain(name), _iterations(records), [r[name] for r in records])
+
+    def banded(name: str) -> Curve:
+        means, errors = ([r[name][part] for r in records] for part in ("mean", "stderr"))
+        return Curve(plain(name), _iterations(records), means, errors)
+
+    ideal = evaluation.get("facts", {}).get("numbers", {}).get("ideal_kl")
+    moved = any(record["divergence"]["mean"] for record in records)
+    return figures(
+        figure("Reward", banded("reward")),
+        figure("Return: reward less what it costs", banded("returns")),
+        figure(
+            "KL to the pretrained model, nats a trajectory",
+            banded("divergence"),
+            levels=[Level("ideal aligned model", ideal["value"])] if ideal else (),
+        )
+        if moved
+        else "",
+        figure("Clip fraction", single("clip_fraction")),
+        figure("Variance explained by the value", single("explained_variance")),
+        figure("Loss of the value", single("value_loss"), log=_positive(records, "value_loss")),
+        figure("Loss of the policy", single("policy_loss")),
+        figure("Norm of the policy's gradient", single("gradient_norm")),
+        figure("Mean size of the log likelihood ratio", single("log_ratio")),
+    )
+
+
+def _iterations(records: list[Record]) -> list[float]:
+    return [record["iteration"] for record in records]
+
+
+def _positive(records: list[Record], name: str) -> bool:
+    return all(record[name] is None or record[name] > 0 for record in records)
+
+
+def _samples(directory: RunDirectory) -> list[str]:
+    folder = directory.samples / "tiles"
+    shown = moments(folder)
+    if not shown:
+        return []
+    first, last = read_tiles(folder, shown[0]), read_tiles(folder, shown[-1])
+    if first is None or last is None:
+        return []
+    return [
+        b.note(
+            "The same noise goes into both; only the policy differs. Each row is a prompt, drawn "
+            f"in {directory.config.rollout.steps} steps."
+        ),
+        b.side_by_side(first, last, ("before", f"after {shown[-1]} iterations")),
+    ]
+
+
+def _film(directory: RunDirectory) -> list[str]:
+    folder = directory.samples / "tiles"
+    shown = moments(folder)
+    if len(shown) < 3:
+        return []
+    places = np.linspace(0, len(shown) - 1, min(FRAMES, len(shown))).round().astype(int)
+    chosen = [shown[place] for place in places]
+    frames = [(k, tiles) for k in chosen if (tiles := read_tiles(folder, k)) is not None]
+    stacked = np.stack([tiles.pixels[:, 0] for _, tiles in frames], axis=1)
+    when = ", ".join(str(k) for k, _ in frames)
+    return [
+        b.note(f"The first image of each row after {when} iterations."),
+        b.film(Tiles(frames[0][1].prompts, stacked), "the same noise along the training"),
+    ]
+
+
+def _details(directory: RunDirectory) -> list[str]:
+    versions = "\n".join(f"{name} {number}" for name, number in directory.versions.items())
+    config = to_json(config_to_json(directory.config), indent=2)
+    return [
+        b.note(
+            "On the same machine, with these versions and threads, every number of the run comes "
+            "out the same."
+        ),
+        b.details("Versions", b.code(versions)),
+        b.details("The whole config", b.code(config)),
+    ]

@@ -1,0 +1,119 @@
+"""Starting and continuing a run, from the folder to the exit status."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ctcontrol import CtcontrolError, NumericalError
+from ctcontrol_diffusion._console import FAILURE, INTERRUPTED, console, fail
+from ctcontrol_diffusion.build import Experiment, build
+from ctcontrol_diffusion.check import check_config
+from ctcontrol_diffusion.config import Config
+from ctcontrol_diffusion.run.checkpoint import CheckpointError
+from ctcontrol_diffusion.run.directory import RunDirectory, create, new_folder, open_run, versions
+from ctcontrol_diffusion.run.failure import failure_message, resume_command
+from ctcontrol_diffusion.run.interrupts import Interrupts
+from ctcontrol_diffusion.run.loop import Run
+from ctcontrol_diffusion.run.page import write_report
+from ctcontrol_diffusion.run.progress import voice_for
+from ctcontrol_diffusion.run.stop import Stopped
+from ctcontrol_diffusion.run.table import print_evaluation
+from ctcontrol_diffusion.run.tensors import fingerprint
+
+
+def start(preset: str, config: Config, folder: Path | None) -> int:
+    """A new run; returns the exit status.
+
+    Raises:
+        CtcontrolError: the folder or the config cannot be used; nothing was written.
+    """
+    folder = new_folder(folder, preset)
+    experiment = _built(config)
+    directory = create(folder, preset, config, _fingerprint(experiment))
+    _say(f"run: {folder}")
+    return _finish(directory, lambda: experiment)
+
+
+def resume(folder: Path) -> int:
+    """Continue a run, or rewrite the report of a finished one; returns the exit status.
+
+    Raises:
+        CtcontrolError: there is no run, or no checkpoint of it can be used.
+    """
+    directory = open_run(folder)
+    check_config(directory.config)
+    if "after" in directory.evaluation():
+        write_report(directory)
+        _say(f"{folder} is finished already; its report was written anew")
+        _conclude(directory)
+        return 0
+    return _finish(directory, lambda: _same(directory))
+
+
+def _finish(directory: RunDirectory, make: Callable[[], Experiment]) -> int:
+    """Do what is left of a run and translate how it ends."""
+    interrupts = Interrupts()
+    with directory.locked(), interrupts.installed():
+        experiment = make()
+        setting = experiment.setting
+        voice = voice_for(
+            console(),
+            unit="paths" if setting.pictures is None else "images",
+            has_kl=setting.problem.regularizer is not None,
+        )
+        try:
+            Run(directory, experiment, voice, interrupts).complete()
+            write_report(directory)
+        except CheckpointError:
+            raise
+        except (NumericalError, CtcontrolError, OSError, MemoryError, torch.OutOfMemoryError) as e:
+            return fail(failure_message(e, directory), FAILURE)
+        except (Stopped, KeyboardInterrupt) as e:
+            return _stopped(directory, at_once=isinstance(e, KeyboardInterrupt))
+    _conclude(directory)
+    return 0
+
+
+def _built(config: Config) -> Experiment:
+    torch.set_num_threads(config.threads)
+    return build(config)
+
+
+def _same(directory: RunDirectory) -> Experiment:
+    """The experiment of a run, made sure to start from the same networks."""
+    changed = {name: now for name, now in versions().items() if directory.versions.get(name) != now}
+    for name, now in changed.items():
+        before = directory.versions.get(name, "no")
+        _say(
+            f"warning: this run began with {name} {before} and goes on with {now}; the last digits "
+            "may differ",
+        )
+    experiment = _built(directory.config)
+    if _fingerprint(experiment) != directory.weights:
+        raise CtcontrolError(
+            f"the pretrained weights are not those that {directory.path} started from; bring them "
+            "back, or start a new run"
+        )
+    return experiment
+
+
+def _fingerprint(experiment: Experiment) -> str:
+    return fingerprint({"policy": experiment.setting.mean})
+
+
+def _stopped(directory: RunDirectory, *, at_once: bool) -> int:
+    numbers = directory.keeper.numbers()
+    where = f"after iteration {numbers[-1]}" if numbers else "from the start"
+    how = "stopped at once" if at_once else "stopped"
+    print(f"{how}; continue {where} with: {resume_command(directory.path)}")
+    return INTERRUPTED
+
+
+def _conclude(directory: RunDirectory) -> None:
+    print_evaluation(console(), directory.evaluation())
+    _say(f"report: {directory.report}")
+
+
+def _say(text: str) -> None:
+    console().print(text, markup=False, highlight=False, soft_wrap=True)
