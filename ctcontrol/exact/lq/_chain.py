@@ -25,7 +25,7 @@ class EulerMaruyamaChain:
     """X_{k+1} = X_k + (AX_k + Bu_k)Δ_k + σ√Δ_k ξ_k,  u_k ~ π(· | t_k, X_k), on a time grid.
 
     J_N = E[Σ_k e^{−ρt_k}(r(X_k, u_k) + λ·entropy)Δ_k + e^{−ρT}h(X_N)] is what a simulation on
-    this grid estimates without any discretisation error; it differs from J by O(max Δ).
+    this grid estimates without any discretization error; it differs from J by O(max Δ).
 
     Attributes:
         lq: the problem.
@@ -83,13 +83,13 @@ class EulerMaruyamaChain:
         return first.expectation(self.lq.initial_mean, self.lq.initial_covariance)
 
     def value(self, policy: AnyPolicy) -> ChainValue:
-        """The same as a `Value`: temporal differences against it have no discretisation error."""
+        """The same as a `Value`: temporal differences against it have no discretization error."""
         functions = self.value_functions(policy)
         P, p, c = (np.array([getattr(f, name) for f in functions]) for name in ("P", "p", "c"))
         return ChainValue(self.times, Quadratic(P, p, c))
 
     def optimal_law(self) -> LinearGaussianLaw:
-        """The policy that maximises J_N: the discrete Riccati recursion on this grid.
+        """The policy that maximizes J_N: the discrete Riccati recursion on this grid.
 
         With temperature λ > 0 its covariance is λΔ/2 · (RΔ + e^{−ρΔ}Δ²BᵀPB)⁻¹.
         """

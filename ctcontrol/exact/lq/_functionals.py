@@ -150,7 +150,7 @@ def advantage_integral(
     """E^{along} ∫ e^{−ρt} {E_{u∼other} q(t, X, u; law) + λ·entropy(other)} dt.
 
     Along `other` this is J(other) − J(law), the performance difference identity; along `law`
-    it is the surrogate gain L(other) − J(law) that trust-region methods maximise.
+    it is the surrogate gain L(other) − J(law) that trust-region methods maximize.
     (docs/theory, performance difference.)
     """
     lq.check(law)

@@ -18,7 +18,7 @@ from ctcontrol.exact.lq._value_function import Quadratic
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LQProblem(LinearQuadraticSystem):
-    """dX = (AX + Bu)dt + σdW, maximise E[−∫e^{−ρt}(XᵀQX + 2XᵀSu + uᵀRu)dt − e^{−ρT}X_TᵀGX_T].
+    """dX = (AX + Bu)dt + σdW, maximize E[−∫e^{−ρt}(XᵀQX + 2XᵀSu + uᵀRu)dt − e^{−ρT}X_TᵀGX_T].
 
     Every exact quantity is computed in float64 by numpy and scipy (docs/theory, linear-quadratic
     problems). With `temperature` λ > 0 the return also gains λ ∫ e^{−ρt} entropy(π_t) dt.

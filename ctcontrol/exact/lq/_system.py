@@ -54,7 +54,7 @@ class Coefficients:
 
 
 class LinearQuadraticSystem(ABC):
-    """Maximise E[−∫e^{−ρt}cost dt + e^{−ρT}h(X_T)] over linear-Gaussian policies, exactly.
+    """Maximize E[−∫e^{−ρt}cost dt + e^{−ρT}h(X_T)] over linear-Gaussian policies, exactly.
 
     Everything is computed in float64 by numpy and scipy (docs/theory, linear-quadratic problems).
     With a temperature λ > 0 the return also gains λ∫e^{−ρt}entropy(π_t)dt.

@@ -187,3 +187,38 @@ def test_what_has_no_finite_return_is_refused() -> None:
     changing = LinearGaussianLaw(Piecewise(np.array([0.0, 1.0]), np.ones((1, 1, 2))))
     with pytest.raises(CtcontrolError, match="constant in time"):
         StationaryLQ(unstable).value(changing)
+
+
+def test_holding_the_action_costs_in_proportion_to_how_long() -> None:
+    """The best held action in a scalar problem, by quadrature over one interval."""
+    a, sigma, R, rho = 0.3, 0.7, 0.5, 0.4
+    lq = LQProblem(
+        A=[[a]],
+        B=[[1.0]],
+        Q=[[1.0]],
+        R=[[R]],
+        G=[[0.0]],
+        volatility=sigma,
+        horizon=1.0,
+        discount=rho,
+        initial_mean=[1.0],
+    )
+    stationary = StationaryLQ(lq)
+    best = stationary.expected_return(stationary.optimal_policy())
+
+    def held(dt: float) -> float:
+        s, w = np.polynomial.legendre.leggauss(20)
+        s, w = dt * (s + 1) / 2, dt * w / 2 * np.exp(-rho * dt * (s + 1) / 2)
+        E, H = np.exp(a * s), np.expm1(a * s) / a  # X_s = E x + H u + noise
+        xx, xu, uu = w @ E**2, w @ (E * H), w @ H**2 + R * w.sum()
+        last, push, decay = np.exp(a * dt), np.expm1(a * dt) / a, np.exp(-rho * dt)
+        p = 1.0
+        for _ in range(4000):
+            cross = xu + decay * last * push * p
+            p = xx + decay * last**2 * p - cross**2 / (uu + decay * push**2 * p)
+        variance = lambda t: sigma**2 * np.expm1(2 * a * t) / (2 * a)
+        return -p - (w @ variance(s) + decay * p * variance(dt)) / (1 - decay)
+
+    steps, golden = (0.2, 0.1, 0.05, 0.025), (-0.1494, -0.0726, -0.0358, -0.0178)
+    for dt, expected in zip(steps, golden, strict=True):
+        assert abs(held(dt) - best - expected) < 5e-5
