@@ -1,0 +1,93 @@
+"""Targets by hand, and the variance that knowing the noise takes away."""
+
+import math
+
+import pytest
+import torch
+
+from ctcontrol import (
+    GaussianPolicy,
+    Linear,
+    MonteCarloFit,
+    NoiseAwareFit,
+    PinnedValue,
+    TemporalDifferenceFit,
+    TimeGrid,
+    Trajectory,
+    gradients_along,
+    simulate,
+    values_along,
+)
+from tests.helpers import assert_close, normal, seeded, slope
+from tests.problems import ChainValue, GaussianDiffusion, LinearProblem, regulator, trajectory
+from tests.tables import Network
+
+K, k, STD = normal(2, 2, seed=1) / 2, normal(2, seed=2) / 2, torch.tensor(0.4, dtype=torch.float64)
+
+
+def _value() -> PinnedValue:
+    return PinnedValue(lambda t, x, c, mean: x.square().sum(1), Network(2), Linear(1.0))
+
+
+def _path() -> Trajectory:
+    return trajectory(TimeGrid.from_times([0.0, 0.2, 0.5, 1.0]), batch=3, discount=0.8)
+
+
+def test_monte_carlo_target_is_the_return_to_go() -> None:
+    path = _path()
+    assert torch.equal(MonteCarloFit().targets(_value(), path), path.return_to_go())
+
+
+def test_noise_aware_target_by_a_double_loop() -> None:
+    path, value = _path(), _value()
+    targets = NoiseAwareFit().targets(value, path)
+    slopes = gradients_along(value, path, through_mean=False)
+    times = path.grid.times.tolist()
+    for j in range(3):
+        for i in range(3):
+            noise = sum(
+                math.exp(-0.8 * (times[m] - times[j]))
+                * float(slopes[m, i] @ path.innovations[m, i])
+                for m in range(j, 3)
+            )
+            expected = float(path.return_to_go()[j, i]) - noise
+            assert math.isclose(float(targets[j, i]), expected, rel_tol=1e-9)
+
+
+def test_temporal_difference_target_by_hand() -> None:
+    path, value = _path(), _value()
+    targets, v = TemporalDifferenceFit().targets(value, path), values_along(value, path)
+    for j, dt in enumerate(path.grid.lengths.tolist()):
+        gain = path.rewards[j] * dt - 0.7 * path.penalties[j]
+        assert_close(targets[j], gain + math.exp(-0.8 * dt) * v[j + 1])
+
+
+@pytest.mark.parametrize("linear", [regulator(), GaussianDiffusion().control(0.5, 1.3, 0.4)])
+def test_noise_aware_targets_lose_their_variance_as_the_value_becomes_exact(
+    linear: LinearProblem,
+) -> None:
+    """Var(target − V) = O(Δt) with the exact value, and a constant for Monte-Carlo targets."""
+    d = len(linear.k0)
+    gain, offset = K[:d, :d] * 0.5, k[:d]
+    sizes, known, blind = [20, 40, 80, 160], [], []
+    for n in sizes:
+        grid = TimeGrid.uniform(linear.horizon, n)
+        std = torch.tensor(0.0, dtype=torch.float64)
+        policy = GaussianPolicy(linear.mean(gain, offset))
+        path = simulate(linear.problem, policy, grid, 2000, generator=seeded(3))
+        value = ChainValue(grid, linear.values(grid, gain, offset, std))
+        exact = values_along(value, path)[0]
+        known.append(float((NoiseAwareFit().targets(value, path)[0] - exact).var()))
+        blind.append(float((MonteCarloFit().targets(value, path)[0] - exact).var()))
+    assert -1.4 < slope(sizes, known) < -0.8
+    assert abs(slope(sizes, blind)) < 0.2
+    assert known[-1] < 0.05 * blind[-1]
+
+
+def test_the_new_value_is_not_in_its_own_target() -> None:
+    """Targets are computed once, with the value before the fit."""
+    path, value = _path(), _value()
+    targets = NoiseAwareFit().targets(value, path)
+    NoiseAwareFit().loss(value, path.transitions(target=targets)).backward()
+    assert all(p.grad is not None for p in value.parameters())
+    assert not targets.requires_grad

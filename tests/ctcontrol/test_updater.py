@@ -1,0 +1,104 @@
+"""One step of an optimiser, with clipping and a guard."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ctcontrol import CtcontrolError, NumericalError, Updater
+from tests.helpers import assert_close
+
+
+def _line() -> nn.Linear:
+    torch.manual_seed(1)
+    return nn.Linear(3, 1)
+
+
+def test_the_gradient_is_clipped_and_its_norm_returned() -> None:
+    module = _line()
+    before = [p.detach().clone() for p in module.parameters()]
+    updater = Updater(module, torch.optim.SGD(module.parameters(), lr=1.0), clip_norm=0.5)
+    loss = torch.stack([10 * p.sum() for p in module.parameters()]).sum()
+    assert updater.step(loss) == pytest.approx(20.0)  # four slopes of ten
+    moved = [b - p.detach() for b, p in zip(before, module.parameters(), strict=True)]
+    assert_close(torch.cat([m.flatten() for m in moved]).norm(), 0.5, 1e-5)
+
+
+def test_a_small_gradient_is_left_alone() -> None:
+    module = _line()
+    updater = Updater(module, torch.optim.SGD(module.parameters(), lr=1.0), clip_norm=100.0)
+    before = module.bias.detach().clone()
+    assert updater.step(3 * module.bias.sum()) == pytest.approx(3.0)
+    assert_close(before - module.bias.detach(), 3.0, 1e-6)
+
+
+def test_gradients_do_not_pile_up() -> None:
+    module = _line()
+    updater = Updater(module, torch.optim.SGD(module.parameters(), lr=1.0), clip_norm=100.0)
+    norms = [updater.step(3 * module.bias.sum()) for _ in range(3)]
+    assert norms == pytest.approx([3.0] * 3)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_bad_loss_changes_nothing(bad: float) -> None:
+    module = _line()
+    updater = Updater.adam(module, 0.1)
+    updater.step(module.bias.sum())
+    before = copy.deepcopy((module.state_dict(), updater.state_dict()))
+    with pytest.raises(NumericalError, match=f"the loss is {bad}.*lower the learning rate"):
+        updater.step(bad * module.bias.sum())
+    assert all(torch.equal(before[0][k], v) for k, v in module.state_dict().items())
+    assert str(before[1]) == str(updater.state_dict())
+    assert math.isfinite(updater.step(module.bias.sum()))
+
+
+def test_a_bad_gradient_of_a_good_loss_changes_nothing() -> None:
+    module = _line()
+    updater = Updater.adam(module, 0.1)
+    before = copy.deepcopy(module.state_dict())
+    loss = (module.bias - module.bias.detach()).abs().sqrt().sum()  # 0, with infinite slope
+    with pytest.raises(NumericalError, match=r"the loss is 0 with gradient norm (nan|inf)"):
+        updater.step(loss)
+    assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
+
+
+def test_frozen_parameters_stay() -> None:
+    module = _line()
+    module.weight.requires_grad_(False)
+    before = module.weight.detach().clone()
+    updater = Updater.adam(module, 0.1, weight_decay=0.5)
+    updater.step(module(torch.ones(2, 3)).sum())
+    assert torch.equal(module.weight, before)
+    assert len(updater.parameters) == 1
+
+
+def test_state_continues_where_it_was() -> None:
+    one, two = _line(), _line()
+    first, second = (Updater.adam(m, 0.1) for m in (one, two))
+    for _ in range(3):
+        first.step(one(torch.ones(1, 3)).square().sum())
+    two.load_state_dict(one.state_dict())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for module, updater in ((one, first), (two, second)):
+        updater.step(module(torch.ones(1, 3)).square().sum())
+    assert torch.equal(one.weight, two.weight)
+
+
+def test_nothing_to_train_is_named() -> None:
+    module = _line().requires_grad_(False)
+    with pytest.raises(CtcontrolError, match="Linear has no trainable parameters"):
+        Updater.adam(module, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0, got 0"),
+        ({"learning_rate": 0.1, "clip_norm": -1.0}, "clip_norm must be a finite number > 0"),
+    ],
+)
+def test_bad_numbers_are_named(settings: dict[str, float], says: str) -> None:
+    with pytest.raises(CtcontrolError, match=says):
+        Updater.adam(_line(), **settings)  # pyright: ignore[reportArgumentType]
