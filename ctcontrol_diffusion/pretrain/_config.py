@@ -9,41 +9,35 @@ from ctcontrol import CtcontrolError, check_count, check_positive
 
 @dataclass(frozen=True)
 class DigitsPretraining:
-    """Train the digits denoiser and its two classifiers from nothing, about 20 minutes on 2 cores.
-
-    Writes denoiser.safetensors, classifier_reward.safetensors, classifier_judge.safetensors,
-    training.json and MODEL_CARD.md, all at the end.
-
-    Attributes:
-        out: Folder for the five files; made if missing.
-        overwrite: Replace the files that an earlier run left in the folder.
-        seed: Seed of initial weights, minibatches and noise. The same seed, threads, processor and
-            versions give the same bytes.
-        threads: CPU threads.
-        wrong_probability: Fraction of captions that are wrong (one of the other nine digits).
-        iterations: Updates of the denoiser.
-        batch_size: Images per update of the denoiser.
-        learning_rate: Peak learning rate of the denoiser (AdamW).
-        average_decay: Decay per update of the moving average of weights (all three networks).
-        classifier_iterations: Updates of each classifier.
-        classifier_batch_size: Images per update of a classifier.
-        classifier_learning_rate: Peak learning rate of a classifier (AdamW).
-        label_smoothing: Mass spread over all ten digits in the reward's targets, in [0, 1).
-    """
+    """Choices of a pretraining of the digits models."""
 
     out: Path = Path("runs/pretrain-digits")
+    """Folder for the weights, training.json and MODEL_CARD.md; made if missing."""
     overwrite: bool = False
+    """Replace the files that an earlier run left in the folder."""
     seed: int = 0
+    """Seed of initial weights, minibatches and noise. The same seed, number of threads, processor
+    and versions give the same bytes."""
     threads: int = 2
+    """CPU threads."""
     wrong_probability: float = 0.5
+    """Fraction of captions that are wrong, that is, one of the other nine digits."""
     iterations: int = 14_000
+    """Updates of the denoiser."""
     batch_size: int = 256
+    """Images per update of the denoiser."""
     learning_rate: float = 2e-3
+    """Peak learning rate of the denoiser (AdamW)."""
     average_decay: float = 0.999
+    """Decay per update of the moving average of weights, in [0, 1); for all three networks."""
     classifier_iterations: int = 6_000
+    """Updates of each classifier."""
     classifier_batch_size: int = 256
+    """Images per update of a classifier."""
     classifier_learning_rate: float = 2e-3
+    """Peak learning rate of a classifier (AdamW)."""
     label_smoothing: float = 0.05
+    """Mass spread over all ten digits in the targets of the reward, in [0, 1)."""
 
     def __post_init__(self) -> None:
         for name in (
