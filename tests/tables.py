@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import ctcontrol as ct
-from ctcontrol.exact import lq
+from ctcontrol.exact import lq, tilt
+from ctcontrol.exact.tilt._problem import VariancePreservingReversal
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.schedule import NoiseSchedule
 from ctcontrol_diffusion.solvers import DDIM
@@ -94,8 +95,26 @@ def integrator() -> lq.LQProblem:
     )
 
 
+def mixture() -> tilt.MixtureTilt:
+    """Two modes in the plane, a reward that moves and narrows them."""
+    return tilt.MixtureTilt(
+        tilt.VariancePreserving(0.1, 8.0),
+        tilt.GaussianMixture.of([0.3, 0.7], [[-1.0, 0.5], [1.5, 0.0]], [0.2, 0.4]),
+        linear=[0.9, -0.3],
+        quadratic=0.5,
+        kl_weight=0.6,
+    )
+
+
 SDES = [
     row("ReverseSDE", ReverseSDE, lambda: ReverseSDE(schedule()), state=(2, 3), action=(2, 3)),
+    row(
+        "VariancePreservingReversal",
+        VariancePreservingReversal,
+        lambda: mixture().problem().sde,
+        state=(2,),
+        action=(2,),
+    ),
     row(
         "LinearSDE",
         lq.LinearSDE,
@@ -286,6 +305,10 @@ def smooth_reward(x: Tensor, context: object = None) -> Tensor:
     return torch.sin(x @ torch.arange(1.0, x.shape[1] + 1, dtype=x.dtype))
 
 
+def _plant_policy() -> lq.LinearGaussianPolicy:
+    return lq.LinearGaussianPolicy(normal(2, 3, seed=11).numpy(), [0.2, -0.3], std=[0.3, 0.4])
+
+
 VALUES = [
     *(
         row(
@@ -302,11 +325,24 @@ VALUES = [
     row(
         "LQ",
         lq.ExactValue,
-        lambda: plant().value(
-            lq.LinearGaussianPolicy(normal(2, 3, seed=11).numpy(), [0.2, -0.3], std=[0.3, 0.4])
-        ),
+        lambda: plant().value(_plant_policy()),
         states=3,
         terminal=lambda x: plant().problem().reward.terminal(x, None),
+    ),
+    row(
+        "LQChain",
+        lq.ChainValue,
+        lambda: plant().chain(GRID.times.numpy()).value(_plant_policy()),
+        states=3,
+        terminal=lambda x: plant().problem().reward.terminal(x, None),
+        times=GRID.times[[0, 1, 1, 2, 3, 4, 0]],  # defined there only, without a rate in time
+    ),
+    row(
+        "Tilt",
+        tilt.TiltValue,
+        lambda: mixture().value(),
+        states=2,
+        terminal=lambda x: mixture().reward(x),
     ),
 ]
 
