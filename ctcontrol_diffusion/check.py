@@ -35,6 +35,7 @@ def check_config(config: Config) -> Config:
     _at_least("--seed", config.seed, 0)
     if config.seed > LARGEST_SEED:
         _wrong("--seed", config.seed, f"at most {LARGEST_SEED}")
+    _at_least("--update.warmup", config.update.warmup, 0)
     _at_least("--critic.policy-waits", config.critic.policy_waits, 0)
     _at_least("--evaluation.images", config.evaluation.images, 2)
     if not config.evaluation.steps:

@@ -16,6 +16,9 @@ from matplotlib.ticker import MaxNLocator
 # Drawn in colors that stand for the page's own, so that a page can be light or dark.
 _STANDS_FOR = {"#010101": "--ink", "#020202": "--soft", "#030303": "--rule"}
 _LINES = {"#040404": "--accent", "#050505": "--second", "#060606": "--third", "#070707": "--fourth"}
+DECADES = 100
+"""Ratio of the largest to the smallest value from which on the ordinate is logarithmic."""
+
 _INK, _SOFT, _RULE = _STANDS_FOR
 
 _STYLE: dict[Any, Any] = {
@@ -76,7 +79,6 @@ def figure(
     *curves: Curve,
     levels: Sequence[Level] = (),
     x: str = "iteration",
-    log: bool = False,
 ) -> str:
     """An HTML figure; nothing if no curve has a point.
 
@@ -85,12 +87,11 @@ def figure(
         curves: at most four.
         levels: lines to compare with.
         x: what the abscissa is.
-        log: logarithmic ordinate.
     """
     shown = [curve for curve in curves if any(value is not None for value in curve.y)]
     if not shown:
         return ""
-    svg = _svg(title, shown, levels, x, log)
+    svg = _svg(title, shown, levels, x)
     keys = [(curve.name, color) for curve, color in zip(shown, _LINES.values(), strict=False)]
     legend = "".join(
         f'<span class="legend"><span class="key" style="background: var({color})"></span>'
@@ -109,7 +110,7 @@ def figures(*some: str) -> str:
     return f'<div class="curves">{body}</div>' if body else ""
 
 
-def _svg(title: str, curves: list[Curve], levels: Sequence[Level], x: str, log: bool) -> str:
+def _svg(title: str, curves: list[Curve], levels: Sequence[Level], x: str) -> str:
     with rc_context({**_STYLE, "svg.hashsalt": title}):
         drawing = Figure(figsize=(5.2, 2.7), layout="constrained")
         canvas = FigureCanvasSVG(drawing)
@@ -123,7 +124,7 @@ def _svg(title: str, curves: list[Curve], levels: Sequence[Level], x: str, log: 
             if curve.stderr is not None:
                 band = 2 * np.nan_to_num(_numbers(curve.stderr))
                 axes.fill_between(curve.x, y - band, y + band, color=color, alpha=0.18, linewidth=0)
-        if log:
+        if _spans_decades(curves):
             axes.set_yscale("log")
         axes.set_xlabel(x)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
@@ -131,6 +132,12 @@ def _svg(title: str, curves: list[Curve], levels: Sequence[Level], x: str, log: 
         buffer = io.StringIO()
         canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
     return _themed(buffer.getvalue(), title)
+
+
+def _spans_decades(curves: Sequence[Curve]) -> bool:
+    """Whether only a logarithmic ordinate shows both ends."""
+    values = [value for curve in curves for value in curve.y if value is not None]
+    return min(values) > 0 and max(values) > DECADES * min(values)
 
 
 def _numbers(values: Sequence[float | None]) -> np.ndarray:

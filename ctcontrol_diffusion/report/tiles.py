@@ -79,6 +79,32 @@ def comparison(before: Tiles, after: Tiles, titles: tuple[str, str]) -> bytes:
     return png(page)
 
 
+def gallery(images: dict[str, NDArray[np.uint8]], columns: int) -> bytes:
+    """A PNG for people: for each prompt its images (n, height, width, 1 or 3), `columns` a row."""
+    margin, gap, text = 14, 4, _font(17)
+    left = margin + 16 + int(max(text.getlength(prompt) for prompt in images))
+    boards = [
+        _board(Tiles([], _wrapped(some, columns)), gap, len(some)) for some in images.values()
+    ]
+    height = sum(board.height + 3 * gap for board in boards)
+    page = Image.new("RGB", (left + boards[0].width + margin, margin + height), PAPER)
+    pen = ImageDraw.Draw(page)
+    top = margin
+    for prompt, board in zip(images, boards, strict=True):
+        pitch = board.height / -(-len(images[prompt]) // columns)
+        pen.text((margin, top + pitch / 2), prompt, INK, text, anchor="lm")
+        page.paste(board, (left, top), board)
+        top += board.height + 3 * gap
+    return png(page)
+
+
+def _wrapped(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """(n, …) to (rows, columns, …), the last row filled with black."""
+    rows = -(-len(images) // columns)
+    missing = np.zeros((rows * columns - len(images), *images.shape[1:]), np.uint8)
+    return np.concatenate([images, missing]).reshape(rows, columns, *images.shape[1:])
+
+
 def png(image: Image.Image) -> bytes:
     """The bytes of a PNG file."""
     buffer = io.BytesIO()
@@ -86,23 +112,21 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _board(tiles: Tiles, gap: int) -> Image.Image:
-    """The images enlarged and spaced, on a transparent ground."""
+def _board(tiles: Tiles, gap: int, count: int | None = None) -> Image.Image:
+    """The first `count` images, all by default, enlarged and spaced on a transparent ground."""
     rows, columns, height, width, channels = tiles.pixels.shape
     factor = max(1, -(-SIZE // max(height, width)))
-    high, wide = factor * height + gap, factor * width + gap
-    board = np.zeros((rows * high, columns * wide, 4), np.uint8)
     big = tiles.pixels.repeat(factor, 2).repeat(factor, 3)
-    for r in range(rows):
-        for c in range(columns):
-            place = board[r * high : (r + 1) * high - gap, c * wide : (c + 1) * wide - gap]
-            place[..., :3] = (
-                big[r, c]
-                if channels == 3
-                else np.broadcast_to(big[r, c], (*big[r, c].shape[:2], 3))
-            )
-            place[..., 3] = 255
-    return Image.fromarray(board)
+    if channels == 1:
+        big = big.repeat(3, -1)
+    board = np.zeros((rows, columns, factor * height + gap, factor * width + gap, 4), np.uint8)
+    board[:, :, :-gap, :-gap, :3] = big
+    board[:, :, :-gap, :-gap, 3] = 255
+    board.reshape(rows * columns, *board.shape[2:])[
+        rows * columns if count is None else count :
+    ] = 0
+    flat = board.swapaxes(1, 2).reshape(rows * board.shape[2], columns * board.shape[3], 4)
+    return Image.fromarray(flat)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:

@@ -22,6 +22,7 @@ from ctcontrol_diffusion.run.files import to_json, write_atomically
 from ctcontrol_diffusion.settings import Pictures, Setting
 
 SEED = 10_000
+DRAWN = 256
 LARGEST = 10
 """Rows of a sheet at most, one a prompt."""
 
@@ -89,14 +90,8 @@ class Album:
         """Whether these pictures are there."""
         return read_tiles(self.folder / "tiles", iterations) is not None
 
-    def _prompts(self) -> list[str]:
-        """Some that the problem's initial law draws, in order."""
-        generator = torch.Generator(self.device).manual_seed(SEED)
-        _, context = self.setting.problem.initial(256, generator)
-        return sorted(set(self.pictures.prompts(context)), key=_natural)[:LARGEST]
-
     def _draw(self) -> Tiles:
-        prompts = self._prompts()
+        prompts = usual_prompts(self.setting, self.pictures, self.device)
         texts = [prompt for prompt in prompts for _ in range(self.columns)]
         path = draw(
             self.setting.problem,
@@ -108,6 +103,13 @@ class Album:
             generator=torch.Generator(self.device).manual_seed(SEED),
         )
         return tiles_of(self.pictures.decode(path.final, path.context), prompts)
+
+
+def usual_prompts(setting: Setting, pictures: Pictures, device: torch.device) -> list[str]:
+    """Some that the problem's initial law draws, in order."""
+    generator = torch.Generator(device).manual_seed(SEED)
+    _, context = setting.problem.initial(DRAWN, generator)
+    return sorted(set(pictures.prompts(context)), key=_natural)[:LARGEST]
 
 
 def _natural(text: str) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """report.html: the page of a run."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,26 +111,21 @@ def _curves(records: list[Record], evaluation: dict[str, Any]) -> str:
         figure("Return: reward less what it costs", banded("returns")),
         figure(
             "KL to the pretrained model, nats a trajectory",
-            banded("divergence"),
+            replace(banded("divergence"), name="this run"),
             levels=[Level("ideal aligned model", ideal["value"])] if ideal else (),
         )
         if moved
         else "",
         figure("Clip fraction", single("clip_fraction")),
         figure("Variance explained by the value", single("explained_variance")),
-        figure("Loss of the value", single("value_loss"), log=_positive(records, "value_loss")),
+        figure("Loss of the value", single("value_loss")),
         figure("Loss of the policy", single("policy_loss")),
         figure("Norm of the policy's gradient", single("gradient_norm")),
-        figure("Mean size of the log likelihood ratio", single("log_ratio")),
     )
 
 
 def _iterations(records: list[Record]) -> list[float]:
     return [record["iteration"] for record in records]
-
-
-def _positive(records: list[Record], name: str) -> bool:
-    return all(record[name] is None or record[name] > 0 for record in records)
 
 
 def _samples(directory: RunDirectory) -> list[str]:

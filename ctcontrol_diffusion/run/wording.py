@@ -37,7 +37,9 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+NAMES = {"kl": "KL", "frechet": "Fréchet distance"}
+
+
 def plain(name: str) -> str:
-    """A field's name as words: `value_loss` is `value loss`, `kl` is `KL`."""
-    words = name.replace("_", " ").split()
-    return " ".join("KL" if word == "kl" else word for word in words)
+    """A field's name as words: `value_loss` is `value loss`, `ideal_kl` is `ideal KL`."""
+    return " ".join(NAMES.get(word, word) for word in name.split("_"))
