@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ctcontrol import CtcontrolError
-from ctcontrol_diffusion.config import LQ, Config, Rollout, Update
+from ctcontrol_diffusion.config import LQ, Config, Critic, Rollout, Update
 
 _DIGITS = Config()
 
@@ -13,9 +13,10 @@ PRESETS: dict[str, Config] = {
     "digits-long": replace(_DIGITS, iterations=200),
     "lq-smoke": Config(
         problem=LQ(),
-        iterations=40,
-        rollout=Rollout(steps=40, batch=512, exploration=0.5),
-        update=Update(learning_rate=3e-2, advantage="closed-form", minibatch=2048),
+        iterations=30,
+        rollout=Rollout(steps=40, batch=256, exploration=0.5),
+        update=Update(learning_rate=3e-2, advantage="closed-form", minibatch=1024),
+        critic=Critic(minibatch=1024, width=32),
     ),
 }
 """name -> config; the first is the default."""
