@@ -39,6 +39,7 @@ from ctcontrol import (
 from tests.helpers import normal
 
 OfTime = Callable[[Tensor], Tensor]
+Scheme = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 def constant(value: float) -> OfTime:
@@ -124,10 +125,11 @@ class Quadratic:
 class LinearProblem:
     """Isotropic dynamics, a quadratic reward, and a start N(start_mean, start_std² I).
 
-    The reference policy has the mean offset(t) − slope(t) x.
+    The reference policy has the mean offset(t) − slope(t) x. Without a `scheme` the chain is that
+    of Euler and Maruyama.
     """
 
-    sde: Isotropic
+    sde: ElementwiseActionSDE
     reward: QuadraticReward
     horizon: float
     start_mean: Tensor
@@ -137,6 +139,15 @@ class LinearProblem:
     temperature: float = 0.0
     slope: OfTime = field(default_factory=lambda: constant(0.0))
     offset: OfTime = field(default_factory=lambda: constant(0.0))
+    scheme: Scheme | None = None
+
+    def step(self, t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(decay, gain, std) of X' = decay X + gain a + std ξ."""
+        if self.scheme is not None:
+            return self.scheme(t0, t1)
+        assert isinstance(self.sde, Isotropic)
+        dt, sde = t1 - t0, self.sde
+        return 1 + dt * sde.pull(t0), dt * sde.gain(t0), dt.sqrt() * sde.spread(t0)
 
     def initial(self, batch: int, generator: torch.Generator) -> tuple[Tensor, None]:
         """Initial states, no context."""
@@ -174,7 +185,7 @@ class LinearProblem:
     def values(
         self, grid: TimeGrid, K: Tensor, k: Tensor, std: Tensor, *, absorbs: bool = False
     ) -> list[Quadratic]:
-        """The value of the Euler–Maruyama chain at every node, differentiable in K, k and std.
+        """The value of the chain at every node, differentiable in K, k and std.
 
         `std` is one number, or one a step; with `absorbs` the action is the only noise.
         """
@@ -184,11 +195,11 @@ class LinearProblem:
         out, R = [tail], self.reward.R
         for j in reversed(range(grid.steps)):
             t, dt = grid.times[j : j + 1], grid.lengths[j]
-            pull, gain, spread = self.sde.pull(t), self.sde.gain(t), self.sde.spread(t)
+            pull, gain, spread = self.step(t, t + dt)
             Kt, kt = self.slope(t) * eye + K, self.offset(t) + k
-            F, f = (1 + dt * pull) * eye - dt * gain * Kt, dt * gain * kt
-            noise = (dt * gain * stds[j]) ** 2 + (0 if absorbs else dt * spread**2)
-            kl = 0.5 * self.kl_weight * dt * (gain / spread) ** 2
+            F, f = pull * eye - gain * Kt, gain * kt
+            noise = (gain * stds[j]) ** 2 + (0 if absorbs else spread**2)
+            kl = 0.5 * self.kl_weight * (gain / spread) ** 2
             decay = math.exp(-self.discount * float(dt))
             P = (
                 -dt * self.reward.Q
@@ -253,16 +264,19 @@ class NextGradient(Value):
     def at(self, t: Time, x: State, context: Context, mean: Action | None = None) -> Scalar:
         nodes = self.value.nodes
         i = (t.detach()[:, None] - nodes).abs().argmin(1)
-        dt, now, sde = (nodes[i + 1] - nodes[i])[:, None], x.detach(), self.linear.sde
+        now = x.detach()
         with torch.no_grad():
             action = self.policy.dist(t, now, context).mean
-        step = now + dt * (like(sde.pull(t), x) * now + like(sde.gain(t), x) * action).detach()
+            decay, gain, _ = self.linear.step(nodes[i], nodes[i + 1])
+            step = like(decay, x) * now + like(gain, x) * action
         slope = self.value.gradient(nodes[i + 1], step, context)
-        return inner(x, torch.exp(-self.linear.discount * dt) * slope)
+        shrink = torch.exp(-self.linear.discount * (nodes[i + 1] - nodes[i]))
+        return inner(x, like(shrink, x) * slope)
 
 
 def regulator(**changes: Any) -> LinearProblem:
     """Two coupled coordinates with discount, a running reward and constant coefficients."""
+    settings: dict[str, Any] = {"discount": 0.4} | changes
     return LinearProblem(
         sde=Isotropic(constant(-0.3), constant(0.8), constant(0.6)),
         reward=QuadraticReward(
@@ -276,7 +290,7 @@ def regulator(**changes: Any) -> LinearProblem:
         start_std=0.5,
         slope=constant(0.2),
         offset=constant(0.1),
-        **({"discount": 0.4} | changes),
+        **settings,
     )
 
 

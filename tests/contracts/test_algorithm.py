@@ -22,6 +22,7 @@ from ctcontrol import (
     NoiseAwareFit,
     PinnedValue,
     Policy,
+    Solver,
     TimeGrid,
     Trajectory,
     Transitions,
@@ -30,9 +31,11 @@ from ctcontrol import (
     improve,
     simulate,
 )
+from ctcontrol_diffusion.reverse_sde import ReverseSDE
+from ctcontrol_diffusion.solvers import DDIM
 from tests.helpers import assert_close, assert_covers, assert_mean, normal, seeded
-from tests.problems import LearnedStd, LinearProblem, exact_for, regulator
-from tests.tables import ALGORITHMS, Network, Row, kinds, over
+from tests.problems import LearnedStd, LinearProblem, QuadraticReward, exact_for, regulator
+from tests.tables import ALGORITHMS, Network, Row, kinds, over, schedule
 
 SOLVER = EulerMaruyama()
 GRID = TimeGrid.from_times([0, 0.1, 0.4, 0.8, 1.2])
@@ -61,14 +64,16 @@ def _gradients(
     *,
     rollouts: int = 150,
     batch: int = 64,
+    solver: Solver = SOLVER,
+    grid: TimeGrid = GRID,
 ) -> list[Tensor]:
     """Minus the gradient of the loss, (rollouts, *parameter), from independent rollouts."""
     generator, parameters = seeded(11), list(policy.parameters())
     found = []
     for _ in range(rollouts):
-        path = simulate(linear.problem, policy, GRID, batch, generator=generator)
-        rows = _rows(algorithm, linear, policy, value, path)
-        loss = algorithm.loss(linear.problem, SOLVER, policy, rows).loss
+        path = simulate(linear.problem, policy, grid, batch, generator=generator, solver=solver)
+        rows = path.transitions(signal=algorithm.signal(linear.problem, solver, value, path))
+        loss = algorithm.loss(linear.problem, solver, policy, rows).loss
         found.append(torch.autograd.grad(-loss, parameters, materialize_grads=True))
     return [torch.stack(column) for column in zip(*found, strict=True)]
 
@@ -147,6 +152,26 @@ class TestAlgorithm:
         for samples, exact in zip(found, truth[:2], strict=True):
             assert_mean(samples, exact)
 
+    @pytest.mark.parametrize("absorbs", [False, True])
+    def test_gradient_under_another_scheme(self, case: Row, absorbs: bool) -> None:
+        """Loss, penalty and signal all speak of the chain that was run: here DDIM at η = 0.7."""
+        if case.kind is ContinuousPPO and case.name == "PPO/Ito":
+            pytest.skip("the rate of continuous time is not that of a coarse DDIM chain")
+        linear, solver = _denoising(), DDIM(0.7)
+        grid = TimeGrid.from_times([0.0, 0.2, 0.45, 0.7, linear.horizon])
+        slope, shift = torch.tensor([[0.2]]).double(), torch.tensor([0.3]).double()
+        mean, std = linear.mean(slope, shift), torch.tensor(0.5, dtype=torch.float64)
+        policy: Policy = GaussianPolicy(mean, 0.5)
+        if absorbs:
+            policy = NoiseAbsorbingPolicy(mean, linear.sde, solver, grid)
+            std = policy.table
+        values = linear.values(grid, slope, shift, std, absorbs=absorbs)
+        value = exact_for(case.exact, linear, grid, policy, values)
+        found = _gradients(case.make(), linear, policy, value, solver=solver, grid=grid)
+        truth = linear.gradient(grid, slope, shift, std, absorbs=absorbs)
+        for samples, exact in zip(found, truth[:2], strict=True):
+            assert_mean(samples, exact)
+
     def test_the_same_seed_gives_the_same_run(self, case: Row) -> None:
         first, second = _Run(case), _Run(case)
         one, two = list(first.go(3)), list(second.go(3))
@@ -181,6 +206,34 @@ class TestAlgorithm:
     def test_bad_numbers_are_named(self, case: Row, settings: dict[str, Any], says: str) -> None:
         with pytest.raises(CtcontrolError, match=says):
             case.make(**settings)
+
+
+def _denoising() -> LinearProblem:
+    """Fine-tuning N(0.7, 0.5) under the table of a discrete model, with the step of DDIM."""
+    table, eta = schedule(), 0.7
+
+    def variance(t: Tensor) -> Tensor:
+        return 1 - 0.5 * table.alpha(t) ** 2
+
+    def ddim(t0: Tensor, t1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        a0, a1 = table.alpha(t0) ** 2, table.alpha(t1) ** 2
+        spread = eta**2 * (1 - a1) / (1 - a0) * (1 - a0 / a1)
+        # The mean in terms of ε = −σ·score, as in the paper.
+        epsilon = (1 - a1 - spread).sqrt() - (a1 * (1 - a0) / a0).sqrt()
+        return (a1 / a0).sqrt(), -epsilon * (1 - a0).sqrt(), spread.sqrt()
+
+    none = torch.zeros(1, 1, dtype=torch.float64)
+    return LinearProblem(
+        sde=ReverseSDE(table),
+        reward=QuadraticReward(Q=none, R=0.0, G=none + 0.4, g=none[0] + 1.3),
+        horizon=table.horizon,
+        start_mean=none[0] + 0.1,
+        start_std=1.0,
+        kl_weight=0.5,
+        slope=lambda t: 1 / variance(t),
+        offset=lambda t: 0.7 * table.alpha(t) / variance(t),
+        scheme=ddim,
+    )
 
 
 class _Run:
