@@ -39,7 +39,12 @@ class DigitsPretraining:
     label_smoothing: float = 0.05
     """Mass spread over all ten digits in the targets of the reward, in [0, 1)."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Every value lies where it must; raises `CtcontrolError` naming the first that does not.
+
+        Not at construction, so that the command line can tell a word it cannot read from a value
+        that cannot be.
+        """
         for name in (
             "threads",
             "iterations",

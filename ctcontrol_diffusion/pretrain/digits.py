@@ -44,9 +44,11 @@ def pretrain_digits(config: DigitsPretraining, console: Console) -> dict[str, An
     """Trains the three networks, writes the five files, returns what ``training.json`` holds.
 
     Raises:
-        CtcontrolError: when ``config.out`` cannot be written or already holds files, or when a
-            loss stops being finite.
+        CtcontrolError: when a value of ``config`` cannot be, or ``config.out`` cannot be written
+            or already holds files.
+        NumericalError: when a loss stops being finite.
     """
+    config.check()
     out = _folder(config)
     torch.set_num_threads(config.threads)
     began = time.perf_counter()
