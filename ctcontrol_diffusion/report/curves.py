@@ -79,6 +79,7 @@ def figure(
     *curves: Curve,
     levels: Sequence[Level] = (),
     x: str = "iteration",
+    log: bool = False,
 ) -> str:
     """An HTML figure; nothing if no curve has a point.
 
@@ -87,11 +88,12 @@ def figure(
         curves: at most four.
         levels: lines to compare with.
         x: what the abscissa is.
+        log: make the ordinate logarithmic if the values span decades.
     """
     shown = [curve for curve in curves if any(value is not None for value in curve.y)]
     if not shown:
         return ""
-    svg = _svg(title, shown, levels, x)
+    svg = _svg(title, shown, levels, x, log and _spans_decades(shown))
     keys = [(curve.name, color) for curve, color in zip(shown, _LINES.values(), strict=False)]
     legend = "".join(
         f'<span class="legend"><span class="key" style="background: var({color})"></span>'
@@ -110,7 +112,7 @@ def figures(*some: str) -> str:
     return f'<div class="curves">{body}</div>' if body else ""
 
 
-def _svg(title: str, curves: list[Curve], levels: Sequence[Level], x: str) -> str:
+def _svg(title: str, curves: list[Curve], levels: Sequence[Level], x: str, log: bool) -> str:
     with rc_context({**_STYLE, "svg.hashsalt": title}):
         drawing = Figure(figsize=(5.2, 2.7), layout="constrained")
         canvas = FigureCanvasSVG(drawing)
@@ -124,7 +126,7 @@ def _svg(title: str, curves: list[Curve], levels: Sequence[Level], x: str) -> st
             if curve.stderr is not None:
                 band = 2 * np.nan_to_num(_numbers(curve.stderr))
                 axes.fill_between(curve.x, y - band, y + band, color=color, alpha=0.18, linewidth=0)
-        if _spans_decades(curves):
+        if log:
             axes.set_yscale("log")
         axes.set_xlabel(x)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))

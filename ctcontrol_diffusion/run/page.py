@@ -104,24 +104,33 @@ def _curves(records: list[Record], evaluation: dict[str, Any]) -> str:
         means, errors = ([r[name][part] for r in records] for part in ("mean", "stderr"))
         return Curve(plain(name), _iterations(records), means, errors)
 
-    ideal = evaluation.get("facts", {}).get("numbers", {}).get("ideal_kl")
     moved = any(record["divergence"]["mean"] for record in records)
     return figures(
-        figure("Reward", banded("reward")),
-        figure("Return: reward less what it costs", banded("returns")),
+        figure(
+            "Reward",
+            replace(banded("reward"), name="this run"),
+            levels=_levels(evaluation, optimum="exact optimum"),
+        ),
+        figure("Return: reward less what it costs", banded("returns")) if moved else "",
         figure(
             "KL to the pretrained model, nats a trajectory",
             replace(banded("divergence"), name="this run"),
-            levels=[Level("ideal aligned model", ideal["value"])] if ideal else (),
+            levels=_levels(evaluation, ideal_kl="ideal aligned model"),
         )
         if moved
         else "",
         figure("Clip fraction", single("clip_fraction")),
         figure("Variance explained by the value", single("explained_variance")),
-        figure("Loss of the value", single("value_loss")),
+        figure("Loss of the value", single("value_loss"), log=True),
         figure("Loss of the policy", single("policy_loss")),
         figure("Norm of the policy's gradient", single("gradient_norm")),
     )
+
+
+def _levels(evaluation: dict[str, Any], **names: str) -> list[Level]:
+    """The facts that a curve can be compared with, those that there are."""
+    numbers = evaluation.get("facts", {}).get("numbers", {})
+    return [Level(text, numbers[fact]["value"]) for fact, text in names.items() if fact in numbers]
 
 
 def _iterations(records: list[Record]) -> list[float]:

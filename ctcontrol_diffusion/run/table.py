@@ -111,10 +111,10 @@ def _labelled(both: Comparison) -> Table:
 
 
 def fact_sentences(evaluation: dict[str, Any]) -> list[str]:
-    """`name: value ± error, what it is` for every fact."""
+    """`name: value ± error (what it is)` for every fact."""
     facts = evaluation.get("facts", {"numbers": {}, "texts": {}})
     return [
         f"{plain(name)}: {pair(number['value'], number['stderr'])}"
-        + (f" {facts['texts'][name]}" if name in facts["texts"] else "")
+        + (f" ({facts['texts'][name]})" if name in facts["texts"] else "")
         for name, number in facts["numbers"].items()
     ]
