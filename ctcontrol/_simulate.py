@@ -85,26 +85,24 @@ def simulate(
         innovations.append(x_next - center)
         x = x_next
         states.append(x)
-    check_finite(
-        "the rollout",
-        {
-            "states": torch.stack(states),
-            "running rewards": torch.stack(rewards),
-            "penalties": torch.stack(penalties),
-        },
-        "take smaller steps, or lower the learning rate if the policy was being trained",
-    )
+    recorded = {
+        "states": torch.stack(states),
+        "running rewards": torch.stack(rewards),
+        "penalties": torch.stack(penalties),
+    }
+    remedy = "take smaller steps, or lower the learning rate if the policy was being trained"
+    check_finite("the rollout", recorded, remedy)
     terminal = check_rows("reward.terminal", problem.reward.terminal(x, context), batch)
     check_finite("the rollout", {"terminal rewards": terminal, "states": x}, "check the reward")
     return Trajectory(
         grid=grid,
-        states=torch.stack(states),
+        states=recorded["states"],
         actions=torch.stack(actions),
         means=torch.stack(means),
         stds=torch.stack(stds),
         innovations=torch.stack(innovations),
-        rewards=torch.stack(rewards),
-        penalties=torch.stack(penalties),
+        rewards=recorded["running rewards"],
+        penalties=recorded["penalties"],
         anchors=torch.stack(anchors) if anchors else None,
         terminal=terminal,
         context=context,
