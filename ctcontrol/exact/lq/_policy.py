@@ -63,8 +63,7 @@ class LinearGaussianPolicy(Policy):
         self.offset = nn.Parameter(torch.tensor(k, dtype=dtype, device=device))
         width = torch.tensor(sigma, dtype=dtype, device=device)
         self.log_std: Tensor = nn.Parameter(width.log()) if learn_std else nn.Buffer(width.log())
-        self.register_buffer("times", torch.tensor(nodes, dtype=torch.float64, device=device))
-        self.times: Tensor
+        self.times = tuple(nodes.tolist())  # no buffer: a change of dtype must not round them
 
     @property
     def std(self) -> Tensor:
@@ -77,7 +76,8 @@ class LinearGaussianPolicy(Policy):
             mean = self.offset - x @ self.gain.mT
         else:
             # Compared in the dtype of t, so that a node is on the same side in every dtype.
-            piece = torch.searchsorted(self.times[1:-1].to(t), t.contiguous(), right=True)
+            jumps = torch.tensor(self.times[1:-1], dtype=t.dtype, device=t.device)
+            piece = torch.searchsorted(jumps, t.contiguous(), right=True)
             mean = self.offset[piece] - torch.einsum("bmd,bd->bm", self.gain[piece], x)
         return Gaussian(mean, self.std.expand_as(mean))
 
@@ -87,7 +87,7 @@ class LinearGaussianPolicy(Policy):
         spread = np.diag(self.std.detach().double().cpu().numpy() ** 2)
         if self.constant:
             return LinearGaussianLaw(gain, offset, spread)
-        nodes = self.times.cpu().numpy()
+        nodes = np.array(self.times)
         return LinearGaussianLaw(Piecewise(nodes, gain), Piecewise(nodes, offset), spread)
 
 

@@ -133,18 +133,21 @@ def test_the_start_has_the_stated_law(generator: torch.Generator) -> None:
     assert torch.equal(x, again)
 
 
-def test_the_policy_and_its_law_agree() -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_policy_and_its_law_agree(dtype: torch.dtype) -> None:
+    """In either precision a node such as 0.3 or 0.7 is on its own piece."""
     nodes = np.linspace(0, 0.9, 10)
     gain = np.arange(9 * 2 * 3, dtype=float).reshape(9, 2, 3)
-    policy = LinearGaussianPolicy(gain, gain[..., 0], std=[0.1, 0.2], times=nodes)
-    law = policy.law()
-    for dtype in (torch.float64, torch.float32):  # a node is on its own piece in either
-        module = policy.to(dtype)
-        t = torch.as_tensor(nodes[:-1]).to(dtype)
-        dist = module.dist(t, torch.ones(9, 3, dtype=dtype), None)
+    for policy in (
+        LinearGaussianPolicy(gain, gain[..., 0], std=[0.1, 0.2], times=nodes).to(dtype),
+        LinearGaussianPolicy(gain, gain[..., 0], std=[0.1, 0.2], times=nodes, dtype=dtype),
+    ):
+        law, t = policy.law(), torch.as_tensor(nodes[:-1]).to(dtype)
+        dist = policy.dist(t, torch.ones(9, 3, dtype=dtype), None)
         assert dist.mean.dtype == dtype
         for j, node in enumerate(nodes[:-1]):
             K, k, spread = law.at(node)
+            assert np.array_equal(K, gain[j])
             assert np.allclose(dist.mean[j].detach(), k - K.sum(1))
             assert np.allclose(np.diag(dist.std[j].detach().double() ** 2), spread)
 
