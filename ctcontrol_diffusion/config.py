@@ -14,13 +14,16 @@ class Digits:
     reward: str = "alignment"
     """alignment | jpeg-compressibility | jpeg-incompressibility | brightness | symmetry, or your
     own as module:function."""
-    kl_weight: float = 1.0
+    kl_weight: float = 0.1
     """κ, reward lost per nat of path KL to the pretrained model."""
     eta: float = 1.0
     """Noise of the training sampler, DDIM(η): 1 is ancestral sampling, > 0."""
     floor: float = 0.02
     """Diffusion time at which sampling stops, in (0, 1). The pretrained model removes the noise
     left there in one step that is not trained: steps with less noise would spend KL on nothing."""
+    trained: Literal["conditioning", "all"] = "conditioning"
+    """Which weights learn: the class and time embeddings with their projections (how the prompt
+    acts), or all. Fewer weights waste less KL on noise."""
     denoiser: str | None = None
     """Path of a denoiser.safetensors made by `pretrain digits`; the embedded weights if none."""
 
@@ -54,7 +57,7 @@ class Rollout:
 class Update:
     """How the policy follows its advantages."""
 
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     """Step of Adam on the policy's weights, > 0."""
     advantage: Literal["closed-form", "temporal-difference", "monte-carlo"] = "temporal-difference"
     """Estimator of the advantage rate (algorithm ctrl)."""
@@ -82,7 +85,7 @@ class Critic:
 
     link: Literal["cos-sin", "linear", "cos-one-minus-cos", "variance"] = "cos-sin"
     """Coefficients of guess and residual as functions of time."""
-    fit: Literal["noise-aware", "monte-carlo", "temporal-difference"] = "noise-aware"
+    fit: Literal["noise-aware", "monte-carlo", "temporal-difference"] = "monte-carlo"
     """Target of the regression."""
     gradient: Literal["approximate", "full"] = "approximate"
     """∇V of closed-form advantages: through the network inside the denoised image, or not."""
@@ -94,7 +97,7 @@ class Critic:
     """Steps of trajectories an update of the weights."""
     width: int = 128
     """Hidden units of the residual network."""
-    policy_waits: int = 0
+    policy_waits: int = 2
     """Iterations in which only the value learns."""
 
 
@@ -119,7 +122,7 @@ class Config:
     algorithm: Literal["ctrl", "ddpo", "pathwise"] = "ctrl"
     """ctrl: clipped surrogate of advantage rates. ddpo: Monte-Carlo returns standardised per
     prompt, no value. pathwise: differentiate the value along the action."""
-    iterations: int = 40
+    iterations: int = 32
     """Rollouts with their updates."""
     seed: int = 0
     """Seed of everything that is random."""

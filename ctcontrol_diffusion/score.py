@@ -3,7 +3,7 @@
 from typing import Any
 from torch import Tensor, nn
 
-from ctcontrol import Context, State, Time, like
+from ctcontrol import Context, CtcontrolError, State, Time, like
 from ctcontrol_diffusion.schedule import NoiseSchedule
 
 
@@ -29,6 +29,25 @@ class EpsilonScore(nn.Module):
 def denoise(schedule: NoiseSchedule, t: Time, x: State, score: Tensor) -> State:
     """x̂₀ = (x + σ² score)/α, the posterior mean E[X_0 | X_s = x] (Tweedie)."""
     return (x + like(schedule.variance(t), x) * score) / like(schedule.alpha(t), x)
+
+
+def train_conditioning(module: nn.Module) -> nn.Module:
+    """Leave gradients on only where a diffusers UNet takes in its time and its class.
+
+    These are the parameters with `_emb` in their names: the embeddings themselves and their
+    projections into the residual blocks.
+
+    Raises:
+        CtcontrolError: the module has no such parameters.
+    """
+    chosen = [name for name, _ in module.named_parameters() if "_emb" in name]
+    if not chosen:
+        raise CtcontrolError(
+            f"{type(module).__name__} has no embedding layers to train; train all its weights"
+        )
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name in chosen)
+    return module
 
 
 def frozen(module: nn.Module) -> nn.Module:

@@ -36,7 +36,7 @@ from ctcontrol_diffusion.models.digits import (
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.rewards import Metadata, TerminalImageReward, load_reward
 from ctcontrol_diffusion.schedule import NoiseSchedule
-from ctcontrol_diffusion.score import EpsilonScore, denoise, frozen
+from ctcontrol_diffusion.score import EpsilonScore, denoise, frozen, train_conditioning
 from ctcontrol_diffusion.settings._base import Facts, Pictures, Row, Setting
 from ctcontrol_diffusion.settings.links import link_for
 from ctcontrol_diffusion.solvers import DDIM
@@ -57,6 +57,8 @@ def digits(
     schedule = NoiseSchedule.from_diffusers(noise_scheduler(), problem.floor)
     score = EpsilonScore(load_denoiser(problem.denoiser, device), schedule).eval()
     reference = GaussianPolicy(frozen(copy.deepcopy(score)))
+    if problem.trained == "conditioning":
+        train_conditioning(score)
     pictures = Pictures(_Decoder(reference, schedule), prompts, contexts)
     function = load_reward(problem.reward, classifier=load_classifier("reward").to(device))
     clean = TerminalImageReward(function, lambda x, _: to_image(x), prompts, _metadata)
@@ -109,7 +111,7 @@ class _Decoder:
 
 def prompts(context: Context) -> list[str]:
     """Labels to texts."""
-    return [str(int(label)) for label in context]
+    return [str(label) for label in context.tolist()]
 
 
 def _metadata(context: Context) -> Metadata:
