@@ -44,7 +44,7 @@ def plain(**changes: Any) -> LQProblem:
         ({"Q": -np.eye(2)}, "Q must be positive semidefinite.*costs enter with a plus sign"),
         ({"R": -np.eye(1)}, "R must be positive definite"),
         ({"R": np.eye(2)}, r"R must have shape \(1, 1\)"),
-        ({"G": np.diag([1.0, -1.0])}, "G must be positive semidefinite"),
+        ({"G": np.diag([1.0, -1e-6])}, "G must be positive semidefinite"),
         ({"S": [[2.0], [0.0]]}, r"cost matrix \[\[Q, S\], \[Sᵀ, R\]\] must be positive semidef"),
         ({"volatility": np.ones((3, 2))}, "volatility must be a number or a matrix"),
         ({"volatility": float("nan")}, "volatility must be finite"),
