@@ -45,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
         try:
             with quiet():
-                return _command(list(sys.argv[1:] if words is None else words))
+                return _command(sys.argv[1:] if words is None else words)
         except CtcontrolError as error:
             return fail(error, BAD_INPUT)
         except (NumericalError, OSError) as error:
@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return fail("stopped; nothing was written", INTERRUPTED)
 
 
-def _command(words: list[str]) -> int:
+def _command(words: Sequence[str]) -> int:
     from ctcontrol import CtcontrolError
     from ctcontrol_diffusion._cli import read
 

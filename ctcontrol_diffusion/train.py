@@ -38,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
         try:
             with quiet():
-                return _command(list(sys.argv[1:] if words is None else words))
+                return _command(sys.argv[1:] if words is None else words)
         except CtcontrolError as error:
             return fail(error, BAD_INPUT)
     except BrokenPipeError:  # what was read of the output, by `head` say, was enough
@@ -48,23 +48,25 @@ def main(words: Sequence[str] | None = None) -> int:
         return fail("stopped before anything was begun", INTERRUPTED)
 
 
-def _command(words: list[str]) -> int:
+def _command(words: Sequence[str]) -> int:
     from ctcontrol_diffusion.check import check_config
-    from ctcontrol_diffusion.run import process
-    from ctcontrol_diffusion.run.config_file import config_to_json
-    from ctcontrol_diffusion.run.files import to_json
 
     name, arguments = parse(words)
-    if arguments.resume is not None:
-        return process.resume(arguments.resume)
     config = check_config(arguments.config)
     if arguments.dry_run:
+        from ctcontrol_diffusion.run.config_file import config_to_json
+        from ctcontrol_diffusion.run.files import to_json
+
         print(to_json({"preset": name, "config": config_to_json(config)}, indent=2))
         return 0
+    from ctcontrol_diffusion.run import process  # pictures and tables take a second to import
+
+    if arguments.resume is not None:
+        return process.resume(arguments.resume)
     return process.start(name, config, arguments.run_dir)
 
 
-def parse(words: list[str]) -> tuple[str, Arguments]:
+def parse(words: Sequence[str]) -> tuple[str, Arguments]:
     """The preset and the arguments; raises `CtcontrolError` for words that cannot be read."""
     from ctcontrol import CtcontrolError
     from ctcontrol_diffusion._cli import read

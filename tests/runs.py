@@ -16,7 +16,8 @@ LQ = shlex.split(
 DIGITS = shlex.split(
     "digits --threads 1 --iterations 3 --checkpoint-every 1 --rollout.batch 12 --rollout.steps 4 "
     "--update.minibatch 24 --critic.minibatch 24 --critic.width 8 --evaluation.steps 2 4 "
-    "--evaluation.images 20 --evaluation.grid 3"
+    "--evaluation.images 20 --evaluation.grid 3 "
+    "--critic.policy-waits 0 --problem.kl-weight 1"
 )
 
 

@@ -119,13 +119,14 @@ def _board(tiles: Tiles, gap: int, count: int | None = None) -> Image.Image:
     big = tiles.pixels.repeat(factor, 2).repeat(factor, 3)
     if channels == 1:
         big = big.repeat(3, -1)
-    board = np.zeros((rows, columns, factor * height + gap, factor * width + gap, 4), np.uint8)
-    board[:, :, :-gap, :-gap, :3] = big
-    board[:, :, :-gap, :-gap, 3] = 255
+    high, wide = factor * height, factor * width
+    board = np.zeros((rows, columns, high + gap, wide + gap, 4), np.uint8)
+    board[:, :, :high, :wide, :3] = big
+    board[:, :, :high, :wide, 3] = 255
     board.reshape(rows * columns, *board.shape[2:])[
         rows * columns if count is None else count :
     ] = 0
-    flat = board.swapaxes(1, 2).reshape(rows * board.shape[2], columns * board.shape[3], 4)
+    flat = board.swapaxes(1, 2).reshape(rows * (high + gap), columns * (wide + gap), 4)
     return Image.fromarray(flat)
 
 

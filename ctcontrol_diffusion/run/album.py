@@ -13,6 +13,7 @@ from ctcontrol import (
     GaussianPolicy,
     MeanFunction,
     Solver,
+    TerminalReward,
     TimeGrid,
     Trajectory,
     simulate,
@@ -37,20 +38,24 @@ def draw(
     steps: int,
     generator: torch.Generator,
 ) -> Trajectory:
-    """`count` paths of the mean action, one a row of `context`; without the regularizer."""
+    """`count` paths of the mean action, one a row of `context`; nothing is rewarded."""
 
     def initial(batch: int, generator: torch.Generator) -> tuple[Tensor, Context]:
         states, _ = problem.initial(batch, generator)
         return states, context.to(states.device) if isinstance(context, Tensor) else context
 
     return simulate(
-        replace(problem, initial=initial, regularizer=None),
+        replace(problem, initial=initial, reward=TerminalReward(_nothing), regularizer=None),
         GaussianPolicy(mean),
         TimeGrid.uniform(problem.horizon, steps),
         count,
         generator=generator,
         solver=solver,
     )
+
+
+def _nothing(x: Tensor, context: Context) -> Tensor:
+    return x.new_zeros(len(x))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,7 @@
 import shlex
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ctcontrol import CtcontrolError
 from ctcontrol_diffusion.config import Config
@@ -52,23 +51,44 @@ def _changes(default: Any, value: Any, prefix: str) -> list[str]:
 
 
 def _value(kind: Any, data: Any, name: str) -> Any:
-    if get_origin(kind) is UnionType and all(map(is_dataclass, get_args(kind))):
-        said = data.get(TYPE) if isinstance(data, dict) else None
-        chosen = [part for part in get_args(kind) if part.__name__ == said]
-        if not chosen:
-            raise CtcontrolError(f"{name}.{TYPE} is {said!r}, which this version does not know")
-        kind, data = chosen[0], {key: entry for key, entry in data.items() if key != TYPE}
+    parts = get_args(kind)
     if is_dataclass(kind):
         return _dataclass(kind, data, name)
     if get_origin(kind) is tuple:
         if not isinstance(data, list):
             raise CtcontrolError(f"{name} should be a list, got {data!r}")
-        return tuple(_value(get_args(kind)[0], entry, name) for entry in data)
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return tuple(_value(parts[0], entry, name) for entry in data)
+    if get_origin(kind) is Literal:
+        if data not in parts:
+            raise CtcontrolError(f"{name} should be one of {', '.join(parts)}, got {data!r}")
+        return data
+    if parts and all(map(is_dataclass, parts)):
+        return _one_of(parts, data, name)
+    if parts:
+        return _any_of(parts, data, name)
+    if kind is float and type(data) is int:
         return float(data)
-    if kind in (int, str, float, bool) and type(data) is not kind:
+    if type(data) is not kind:
         raise CtcontrolError(f"{name} should be of type {kind.__name__}, got {data!r}")
     return data
+
+
+def _one_of(kinds: tuple[Any, ...], data: Any, name: str) -> Any:
+    """The dataclass that the data say they are."""
+    said = data.get(TYPE) if isinstance(data, dict) else None
+    for kind in kinds:
+        if kind.__name__ == said:
+            return _dataclass(kind, {k: v for k, v in data.items() if k != TYPE}, name)
+    raise CtcontrolError(f"{name}.{TYPE} is {said!r}, which this version does not know")
+
+
+def _any_of(kinds: tuple[Any, ...], data: Any, name: str) -> Any:
+    for kind in kinds:
+        try:
+            return _value(kind, data, name)
+        except CtcontrolError:
+            continue
+    raise CtcontrolError(f"{name} should be something else than {data!r}")
 
 
 def _dataclass(kind: Any, data: Any, name: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ctcontrol import CtcontrolError
 from ctcontrol_diffusion.config import Config
+from ctcontrol_diffusion.presets import preset as preset_called
 from ctcontrol_diffusion.run.config_file import command_line, config_from_json, config_to_json
 from ctcontrol_diffusion.run.files import to_json, write_atomically
 from ctcontrol_diffusion.run.keeper import Keeper
@@ -156,6 +157,7 @@ def open_run(path: Path) -> RunDirectory:
     try:
         about = json.loads(file.read_bytes())
         config = config_from_json(about["config"])
+        preset_called(about["preset"])
         return RunDirectory(
             path, about["preset"], config, about["initial_weights"], about["versions"]
         )

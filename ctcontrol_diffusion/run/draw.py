@@ -78,7 +78,7 @@ def draw_gallery(
     pixels = tiles_of(pictures.decode(drawn.final, drawn.context), [""]).pixels[0]
     rows = dict(zip(wanted, torch.from_numpy(pixels).split(shares), strict=True))
     write_atomically(out, gallery({k: v.numpy() for k, v in rows.items()}, columns))
-    reward = Estimate.of(drawn.terminal)
+    reward = Estimate.of(setting.problem.reward.terminal(drawn.final, drawn.context))
     model = "the pretrained model" if path is None else f"{folder} after iteration {int(path.name)}"
     return (
         f"{count} images of {', '.join(wanted)} from {model}, {steps} steps "

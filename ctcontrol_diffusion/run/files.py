@@ -44,16 +44,17 @@ def sync_file(path: Path) -> None:
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """Strict JSON: a number that is not finite becomes null."""
-    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return json.dumps(finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same with None for every number that is not finite; tuples become lists."""
     match value:
         case float():
             return value if math.isfinite(value) else None
         case dict():
-            return {key: _finite(entry) for key, entry in value.items()}
+            return {key: finite(entry) for key, entry in value.items()}
         case list() | tuple():
-            return [_finite(entry) for entry in value]
+            return [finite(entry) for entry in value]
         case _:
             return value

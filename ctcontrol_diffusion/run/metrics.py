@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ctcontrol import Estimate, Iteration
-from ctcontrol_diffusion.run.files import to_json, write_atomically
+from ctcontrol_diffusion.run.files import finite, to_json, write_atomically
 
 Record = dict[str, Any]
-"""One line of metrics.jsonl."""
+"""One line of metrics.jsonl; None stands for numbers that there are not."""
 
 
 def record_of(iteration: Iteration, images: int, seconds: float, elapsed: float) -> Record:
@@ -21,7 +21,7 @@ def record_of(iteration: Iteration, images: int, seconds: float, elapsed: float)
         seconds: time this iteration took.
         elapsed: time all iterations took, over all restarts.
     """
-    return {
+    record = {
         "iteration": iteration.index,
         "images": images,
         "returns": _pair(iteration.returns),
@@ -40,6 +40,7 @@ def record_of(iteration: Iteration, images: int, seconds: float, elapsed: float)
             "images_per_second": iteration.trajectory.batch / seconds,
         },
     }
+    return finite(record)
 
 
 def _pair(estimate: Estimate) -> dict[str, float]:
