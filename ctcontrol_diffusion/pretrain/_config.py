@@ -18,13 +18,13 @@ class DigitsPretraining:
     seed: int = 0
     """Seed of initial weights, minibatches and noise. The same seed, number of threads, processor
     and versions give the same bytes."""
-    threads: int = 2
-    """CPU threads."""
+    threads: int = 1
+    """CPU threads. The last bits of the weights depend on their number."""
     wrong_probability: float = 0.5
     """Fraction of captions that are wrong, that is, one of the other nine digits."""
-    iterations: int = 14_000
+    iterations: int = 16_000
     """Updates of the denoiser."""
-    batch_size: int = 256
+    batch_size: int = 128
     """Images per update of the denoiser."""
     learning_rate: float = 2e-3
     """Peak learning rate of the denoiser (AdamW)."""

@@ -58,8 +58,8 @@ def test_loaded_classifiers_are_frozen_but_let_gradients_through(name: str) -> N
 def test_the_reward_is_bounded_on_real_digits() -> None:
     """Label smoothing: log p of every digit, right or wrong, stays moderate on real images."""
     log_probability = load_classifier("reward")(digits_data().images).log_softmax(1)
-    assert log_probability.min() > -16
-    assert log_probability.min(dim=1).values.mean() > -10
+    assert log_probability.min() > -12
+    assert log_probability.min(dim=1).values.mean() > -8
 
 
 def test_reward_and_judge_differ_in_architecture() -> None:
