@@ -37,7 +37,7 @@ def check_config(config: Config) -> Config:
         _wrong("--seed", config.seed, f"at most {LARGEST_SEED}")
     _at_least("--update.warmup", config.update.warmup, 0)
     _at_least("--critic.policy-waits", config.critic.policy_waits, 0)
-    _at_least("--evaluation.images", config.evaluation.images, 2)
+    _at_least("--evaluation.images", config.evaluation.images, 3)
     if not config.evaluation.steps:
         _wrong("--evaluation.steps", "nothing", "one or more whole numbers")
     for steps in config.evaluation.steps:

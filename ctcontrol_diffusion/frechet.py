@@ -30,14 +30,19 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 
 def frechet_error(a: Tensor, b: Tensor, *, resamples: int = 20) -> float:
-    """Standard error of `frechet_distance` over the choice of `a`, by the jackknife on blocks."""
+    """Standard error of `frechet_distance` over the choice of `a`, by the jackknife on blocks.
+
+    Raises:
+        CtcontrolError: as `frechet_distance`, and for two samples, of which none can be left out.
+    """
+    blocks = min(resamples, len(a))
     # shuffled: rows often come ordered by class, and a block must look like the whole
     shuffled = torch.randperm(len(a), generator=torch.Generator().manual_seed(0))
-    order = shuffled % resamples
-    left_out = np.array([frechet_distance(a[order != k], b) for k in range(resamples)])
-    return float(np.sqrt((resamples - 1) / resamples * ((left_out - left_out.mean()) ** 2).sum()))
+    order = shuffled % blocks
+    left_out = np.array([frechet_distance(a[order != k], b) for k in range(blocks)])
+    return float(np.sqrt((blocks - 1) / blocks * ((left_out - left_out.mean()) ** 2).sum()))
 
 
 def _moments(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
     values = x.detach().cpu().double().numpy()
-    return values.mean(0), np.cov(values, rowvar=False)
+    return values.mean(0), np.atleast_2d(np.cov(values, rowvar=False))

@@ -27,7 +27,8 @@ class NoiseSchedule:
             every likelihood ratio and KL, finite.
 
     Raises:
-        CtcontrolError: the table does not start at 0 and decrease, or floor outside [0, 1).
+        CtcontrolError: the table does not start at 0 and decrease, ends at −∞ (no signal left),
+            or floor outside [0, 1).
     """
 
     log_alpha_bar: Tensor
@@ -39,6 +40,11 @@ class NoiseSchedule:
             raise CtcontrolError(
                 "log ᾱ must start at 0 and strictly decrease, got "
                 f"{[round(v, 4) for v in table[:3].tolist()]} …; is this a DDPM schedule?"
+            )
+        if not bool(table.isfinite().all()):
+            raise CtcontrolError(
+                "ᾱ reaches 0 at the end of the schedule (zero terminal SNR), where a denoised image "
+                "cannot be formed; use a schedule that keeps some signal"
             )
         if not 0 <= self.floor < 1:
             raise CtcontrolError(f"floor must lie in [0, 1), got {self.floor}")
@@ -89,7 +95,8 @@ class NoiseSchedule:
 
     def beta(self, t: Time) -> Scalar:
         """β = −d log ᾱ/ds = g², per unit of time."""
-        below, _ = self._position(t)
+        # 1 − k/n is rounded; read a little later, or the rounding picks the piece at some nodes.
+        below, _ = self._position(t.double() + 1e-7)
         table = self.log_alpha_bar.to(t.device)
         return ((table[below] - table[below + 1]) * (len(table) - 1)).to(t.dtype)
 
