@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from ctcontrol import (
     GaussianPolicy,
@@ -91,3 +92,19 @@ def test_the_new_value_is_not_in_its_own_target() -> None:
     NoiseAwareFit().loss(value, path.transitions(target=targets)).backward()
     assert all(p.grad is not None for p in value.parameters())
     assert not targets.requires_grad
+
+
+def test_the_recorded_mean_action_spares_a_second_evaluation() -> None:
+    """Targets and loss hand it to the value, whose guess would otherwise call the policy."""
+    path, given = _path(), []
+
+    def guess(t: Tensor, x: Tensor, context: object, mean: Tensor | None) -> Tensor:
+        given.append(mean)
+        return x.sum(1)
+
+    value = PinnedValue(guess, Network(2), Linear(1.0))
+    for critic in (MonteCarloFit(), NoiseAwareFit(), TemporalDifferenceFit()):
+        rows = path.transitions(target=critic.targets(value, path))
+        critic.loss(value, rows)
+    assert len(given) == 5
+    assert all(mean is not None and torch.equal(mean, path.means.flatten(0, 1)) for mean in given)

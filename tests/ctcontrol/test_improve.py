@@ -165,8 +165,10 @@ def test_waiting_ends_and_resumed_runs_count_on() -> None:
 
 
 def test_the_record_is_of_the_rollout() -> None:
-    turn = _run(1, _policy(), PathwisePolicyGradient(), value=_value())[0]
+    away = GaussianPolicy(LINEAR.mean(LINEAR.zero + 0.3, LINEAR.k0 + 0.5), 0.3)
+    turn = _run(1, away, PathwisePolicyGradient(), value=_value())[0]
     path = turn.trajectory
+    assert float(path.penalties.min()) > 0
     assert turn.returns.mean == pytest.approx(float(path.returns().mean()))
     assert turn.divergence.mean == pytest.approx(float(path.penalties.sum(0).mean()))
     reward = path.terminal + (path.rewards * GRID.lengths[:, None]).sum(0)

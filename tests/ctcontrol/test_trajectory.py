@@ -124,6 +124,7 @@ def test_share_takes_a_random_part(share: float, expected: int) -> None:
     parts = [p.signal for p in rows.minibatches(1, seeded(1), share=share)]
     seen = torch.cat([p for p in parts if p is not None])
     assert len(seen) == len(seen.unique()) == expected
+    assert [len(p) for p in rows.minibatches(10_000, seeded(1), share=share)] == [expected]
     counts = torch.zeros(30)
     for seed in range(300):
         for part in rows.minibatches(1, seeded(seed), share=share):
