@@ -14,13 +14,16 @@ from ctcontrol import (
     ActionAdvantage,
     Algorithm,
     ContinuousPPO,
+    ControlledSDE,
     ControlProblem,
     CtcontrolError,
+    EulerMaruyama,
     GaussianPolicy,
     Iteration,
     Linear,
     MonteCarloAdvantage,
     MonteCarloFit,
+    Noise,
     NoiseAwareFit,
     NumericalError,
     PathwisePolicyGradient,
@@ -28,14 +31,17 @@ from ctcontrol import (
     Policy,
     PolicyLoss,
     Solver,
+    State,
     TemporalDifferenceAdvantage,
     TerminalReward,
+    Time,
     TimeGrid,
     Trajectory,
     Transitions,
     Updater,
     Value,
     improve,
+    simulate,
     values_along,
 )
 from tests.helpers import assert_close, seeded
@@ -334,3 +340,38 @@ def test_the_argument_is_left_alone_where_it_should_be() -> None:
     for name, after in regularizer.reference.state_dict().items():
         assert_close(after, before[name], 0.0)
     assert isinstance(LINEAR, LinearProblem)
+
+
+def test_one_scheme_runs_and_judges() -> None:
+    """Rollout, signal and loss get the solver that was given, not a default."""
+    seen: list[object] = []
+
+    class Twice(EulerMaruyama):
+        """Every step with four times the variance."""
+
+        def noise(self, sde: ControlledSDE, t0: Time, t1: Time, x: State, dw: Noise) -> State:
+            return 2 * super().noise(sde, t0, t1, x, dw)
+
+    class Spy(Broken):
+        def signal(
+            self,
+            problem: ControlProblem,
+            solver: Solver,
+            value: Value | None,
+            trajectory: Trajectory,
+        ) -> Tensor:
+            seen.append(solver)
+            return super().signal(problem, solver, value, trajectory)
+
+        def loss(
+            self, problem: ControlProblem, solver: Solver, policy: Policy, rows: Transitions
+        ) -> PolicyLoss:
+            seen.append(solver)
+            return super().loss(problem, solver, policy, rows)
+
+    scheme = Twice()
+    turn = _run(1, _policy(), Spy(), solver=scheme)[0]
+    path = simulate(LINEAR.problem, _policy(), GRID, 64, generator=seeded(1), solver=scheme)
+    assert torch.equal(turn.trajectory.states, path.states)
+    assert len(seen) == 5
+    assert all(s is scheme for s in seen)
