@@ -43,8 +43,8 @@ class NoiseSchedule:
             )
         if not bool(table.isfinite().all()):
             raise CtcontrolError(
-                "ᾱ reaches 0 at the end of the schedule (zero terminal SNR), where a denoised image "
-                "cannot be formed; use a schedule that keeps some signal"
+                "ᾱ reaches 0 at the end of the schedule (zero terminal SNR), where a denoised "
+                "image cannot be formed; use a schedule that keeps some signal"
             )
         if not 0 <= self.floor < 1:
             raise CtcontrolError(f"floor must lie in [0, 1), got {self.floor}")
@@ -72,7 +72,7 @@ class NoiseSchedule:
         return 1.0 - self.floor
 
     def _position(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Index below and position of s(t) in the table; a node belongs to the step that ends there."""
+        """Index below and position of s(t) in the table; a node is the end of its step."""
         position = (1.0 - t.double()).clamp(0, 1) * (len(self.log_alpha_bar) - 1)
         return (position.ceil().long() - 1).clamp_min(0), position
 

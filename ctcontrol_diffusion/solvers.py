@@ -25,8 +25,9 @@ from ctcontrol_diffusion.schedule import NoiseSchedule
 class DDIM(Solver):
     """x' = α' x̂₀ + √(σ'² − ς²) ε + ς ξ with x̂₀ = (x + σ² a)/α, ε = −σ a (Song, Meng, Ermon 2021).
 
-    ς² = η² (σ'²/σ²)(1 − α²/α'²). η = 1 is the ancestral DDPM step, η = 0 the ODE. For a Gaussian
-    data law of unit variance and any step size the marginals are exact.
+    ς² = η² (σ'²/σ²)(1 − α²/α'²). η = 1 is the ancestral DDPM step, η = 0 the ODE. At any
+    step size the marginals are exact for data at one point, and for Gaussian data their means;
+    what coarse steps lack is variance, by O(Δ).
 
     Attributes:
         eta: η ∈ [0, 1], share of the noise.
