@@ -132,7 +132,7 @@ def improve(
                 reward=Estimate.of(path.terminal + (path.rewards * path.lengths).sum(0)),
                 divergence=Estimate.of(path.divergence()),
                 policy_loss=_mean([step.loss for step in losses]),
-                clip_fraction=_mean([step.clip_fraction for step in losses]),
+                clip_fraction=_mean([step.clip_fraction for step in losses]) if losses else 0.0,
                 log_ratio=losses[-1].log_ratio if losses else 0.0,
                 value_loss=value_loss,
                 explained_variance=explained,
