@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 
@@ -23,10 +23,19 @@ def fail(message: object, status: int) -> int:
     return status
 
 
-def console() -> Console:
+class Output(Console):
+    """A console that falls silent when nobody reads it any more, as after `| head`."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        with suppress(OSError):  # the interpreter flushes standard output once more when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def console() -> Output:
     """Standard output; files and pipes have room for any table."""
-    here = Console()
-    return here if here.is_terminal else Console(width=WIDE)
+    here = Output()
+    return here if here.is_terminal else Output(width=WIDE)
 
 
 @contextmanager

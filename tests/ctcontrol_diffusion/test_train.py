@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ctcontrol import CtcontrolError, ShapeError
+from ctcontrol_diffusion._console import Output
 from ctcontrol_diffusion.build import Experiment
 from ctcontrol_diffusion.run.interrupts import Interrupts
 from ctcontrol_diffusion.run.journal import Journal
@@ -369,6 +370,19 @@ def test_interrupts_outside_of_an_iteration_are_immediate() -> None:
         with interrupts.deferred():
             os.kill(os.getpid(), signal.SIGTERM)
             assert interrupts.waiting
+
+
+def test_a_run_goes_on_when_nobody_reads_it_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        screen = Output(file=file)
+        screen.print("into the void")
+        assert screen.quiet
+        screen.print("again")
 
 
 def test_errors_keep_their_kind() -> None:
