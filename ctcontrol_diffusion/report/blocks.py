@@ -15,12 +15,14 @@ class Card:
     Attributes:
         name: what it is.
         value: as text.
+        error: after it, as text, or nothing.
         before: what it was, as text, or nothing.
         note: small print.
     """
 
     name: str
     value: str
+    error: str = ""
     before: str = ""
     note: str = ""
 
@@ -56,10 +58,11 @@ def cards(some: Iterable[Card]) -> str:
 
 def _card(card: Card) -> str:
     before = f'<span class="from">{escape(card.before)} → </span>' if card.before else ""
+    error = f' <span class="error">{escape(card.error)}</span>' if card.error else ""
     small = f'<span class="note">{escape(card.note)}</span>' if card.note else ""
     return (
         f'<div class="card"><div class="name">{escape(card.name)}</div>'
-        f'<div class="value">{before}{escape(card.value)}</div>{small}</div>'
+        f'<div class="value">{before}{escape(card.value)}{error}</div>{small}</div>'
     )
 
 

@@ -14,7 +14,7 @@ from ctcontrol_diffusion.run.config_file import config_to_json
 from ctcontrol_diffusion.run.directory import RunDirectory
 from ctcontrol_diffusion.run.files import to_json, write_atomically
 from ctcontrol_diffusion.run.metrics import Record
-from ctcontrol_diffusion.run.table import compare
+from ctcontrol_diffusion.run.table import Cell, compare
 from ctcontrol_diffusion.run.wording import clock, pair, plain
 
 FRAMES = 10
@@ -64,15 +64,18 @@ def _headline(directory: RunDirectory, evaluation: dict[str, Any]) -> str:
     labels, cells = next((row for row in both.rows if steps in row[0]), both.rows[0])
     where = ", ".join(f"{name} {label}" for name, label in zip(both.labels, labels, strict=True))
     return b.cards(
-        b.Card(
-            plain(name),
-            value=pair(*after) if after[0] is not None else pair(*before),
-            before=pair(before[0], None) if after[0] is not None and before[0] is not None else "",
-            note=where,
-        )
+        _card(name, before, after, where)
         for name, (before, after) in zip(both.numbers, cells, strict=True)
         if before[0] is not None or after[0] is not None
     )
+
+
+def _card(name: str, before: Cell, after: Cell, where: str) -> b.Card:
+    if after[0] is None:
+        before, after = after, before
+    value, _, error = pair(*after).partition(" ")
+    was = pair(*before).partition(" ")[0] if before[0] is not None else ""
+    return b.Card(plain(name), value, error, was, where)
 
 
 def _table(evaluation: dict[str, Any]) -> str:

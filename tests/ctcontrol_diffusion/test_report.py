@@ -140,7 +140,7 @@ def test_texts_are_made_safe() -> None:
         evil,
         evil,
         b.section(evil, b.note(evil), b.code(evil), b.details(evil, b.code(evil))),
-        b.cards([b.Card(evil, evil, evil, evil)]),
+        b.cards([b.Card(evil, evil, evil, evil, evil)]),
         b.table([evil], [b.Column(evil, (evil, evil))], [([evil], [evil, evil])]),
         b.facts([(evil, evil, evil)]),
         b.side_by_side(tiles, tiles, (evil, evil)),
@@ -274,6 +274,7 @@ def test_the_page_of_a_run_grows_with_it(run: RunDirectory) -> None:
     text = " ".join(found.text)
     assert "384 trajectories of 25 steps in 1:03 on cpu, 2 threads, seed 0." in text
     assert "0.970 ± 0.010" in text
+    assert html.count('class="card"') == 2
     assert "python -m ctcontrol_diffusion.train digits" in text
     assert "ideal aligned model" in text
     assert html.count("<svg") == 7  # all but the explained variance, of which there is none
