@@ -64,7 +64,7 @@ class Experiment:
             value=self.value,
             critic=self.critic,
             critic_updater=self.critic_updater,
-            policy_waits=self.config.critic.policy_waits,
+            policy_waits=_waits(self.config),
             start=start,
         )
 
@@ -121,8 +121,13 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def _waits(config: c.Config) -> int:
+    """Iterations in which only the value learns: none without a value."""
+    return 0 if config.algorithm == "ddpo" else config.critic.policy_waits
+
+
 def _schedule(config: c.Config) -> WarmupCosine:
-    update, waits = config.update, config.critic.policy_waits if config.algorithm != "ddpo" else 0
+    update, waits = config.update, _waits(config)
     rows = round(update.share * config.rollout.batch * config.rollout.steps)
     each = update.epochs * max(1, rows // update.minibatch)
     return WarmupCosine(
