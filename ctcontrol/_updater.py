@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ctcontrol._checks import CtcontrolError, NumericalError, check_positive
+from ctcontrol._checks import CtcontrolError, NumericalError, check_nonnegative, check_positive
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,19 @@ class WarmupCosine:
     """Factor of the learning rate: rises linearly over `warmup` updates, then falls as a cosine.
 
     At the `total`-th update and after it is `final`.
+
+    Raises:
+        CtcontrolError: a negative number.
     """
 
     warmup: int
     total: int
     final: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_nonnegative("warmup", self.warmup)
+        check_nonnegative("final", self.final)
+        check_nonnegative("total", self.total)
 
     def __call__(self, update: int) -> float:
         """The factor at this update, counted from 0."""

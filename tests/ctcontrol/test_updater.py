@@ -2,12 +2,13 @@
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from ctcontrol import CtcontrolError, NumericalError, Updater
+from ctcontrol import CtcontrolError, NumericalError, Updater, WarmupCosine
 from tests.helpers import assert_close
 
 
@@ -102,3 +103,55 @@ def test_nothing_to_train_is_named() -> None:
 def test_bad_numbers_are_named(settings: dict[str, float], says: str) -> None:
     with pytest.raises(CtcontrolError, match=says):
         Updater.adam(_line(), **settings)  # pyright: ignore[reportArgumentType]
+
+
+def test_warmup_and_cosine() -> None:
+    """A straight line to 1, then half a cosine to the final factor, then that."""
+    factor = WarmupCosine(warmup=4, total=12, final=0.2)
+    assert [factor(k) for k in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert factor(4) == pytest.approx(1.0)
+    assert factor(8) == pytest.approx(0.6)
+    assert [factor(k) for k in (12, 13, 1000)] == pytest.approx([0.2] * 3)
+    assert WarmupCosine(warmup=0, total=1)(0) == pytest.approx(1.0)
+    short = WarmupCosine(warmup=4, total=2, final=0.2)  # a run that ends while warming up
+    assert [short(k) for k in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"warmup": -1, "total": 5}, "warmup must be a finite number >= 0, got -1"),
+        ({"warmup": 1, "total": 5, "final": -0.1}, "final must be a finite number >= 0, got -0.1"),
+        ({"warmup": 1, "total": -5}, "total must be a finite number >= 0, got -5"),
+    ],
+)
+def test_bad_schedules_are_named(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(CtcontrolError, match=says):
+        WarmupCosine(**settings)
+
+
+def _scheduled(module: nn.Linear) -> Updater:
+    optimizer = torch.optim.SGD(module.parameters(), lr=2.0)
+    return Updater(module, optimizer, clip_norm=100.0, schedule=lambda k: 1.0 / (k + 1))
+
+
+def test_the_schedule_scales_the_full_rate_by_the_update_number() -> None:
+    module = _line()
+    updater, moves = _scheduled(module), []
+    for _ in range(3):
+        before = float(module.bias.detach())
+        updater.step(module.bias.sum())
+        moves.append(before - float(module.bias.detach()))
+    assert moves == pytest.approx([2.0, 1.0, 2 / 3], rel=1e-5)
+
+
+def test_the_update_number_is_saved_and_a_bad_loss_is_no_update() -> None:
+    module = _line()
+    first, second = _scheduled(module), _scheduled(module)
+    first.step(module.bias.sum())
+    with pytest.raises(NumericalError):
+        first.step(float("nan") * module.bias.sum())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    before = float(module.bias.detach())
+    second.step(module.bias.sum())
+    assert before - float(module.bias.detach()) == pytest.approx(1.0, rel=1e-5)
