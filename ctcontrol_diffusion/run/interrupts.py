@@ -11,6 +11,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NOTICE = b"\nstopping after this iteration; once more to stop at once\n"
 
 
+class Stopped(Exception):
+    """Asked to stop; everything is saved."""
+
+
 class Interrupts:
     """Turns SIGINT and SIGTERM into `KeyboardInterrupt`, but not inside `deferred()`.
 

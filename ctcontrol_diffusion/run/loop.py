@@ -10,12 +10,14 @@ from ctcontrol_diffusion.build import Experiment
 from ctcontrol_diffusion.run.album import Album
 from ctcontrol_diffusion.run.checkpoint import Counters
 from ctcontrol_diffusion.run.directory import RunDirectory
-from ctcontrol_diffusion.run.interrupts import Interrupts
+from ctcontrol_diffusion.run.interrupts import Interrupts, Stopped
 from ctcontrol_diffusion.run.journal import Journal
 from ctcontrol_diffusion.run.metrics import Record, record_of
 from ctcontrol_diffusion.run.progress import Voice
-from ctcontrol_diffusion.run.stop import Stopped
 from ctcontrol_diffusion.run.table import facts_to_json, rows_to_json
+
+PICTURES = 4
+"""How often a run is drawn on its way; each costs about a third of an iteration."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +94,18 @@ class Run:
         return iterations == config.iterations or iterations % config.checkpoint_every == 0
 
     def _keep(self, counters: Counters, journal: Journal) -> None:
+        # The checkpoint comes last: whatever is missing when it is there stays missing.
+        album = self._album()
+        if album is not None and self._worth_a_picture(counters.iterations):
+            album.add(counters.iterations)
         journal.flush()
         self.directory.keeper.save(self.experiment, counters, journal.records)
-        album = self._album()
-        if album is not None:
-            album.add(counters.iterations)
+
+    def _worth_a_picture(self, iterations: int) -> bool:
+        """At the end, and at about `PICTURES` checkpoints on the way."""
+        total, every = self.directory.config.iterations, self.directory.config.checkpoint_every
+        stride = every * max(1, round(total / (every * PICTURES)))
+        return iterations == total or iterations % stride == 0
 
     def _album(self) -> Album | None:
         setting, config = self.experiment.setting, self.directory.config

@@ -13,11 +13,10 @@ from ctcontrol_diffusion.config import Config
 from ctcontrol_diffusion.run.checkpoint import CheckpointError
 from ctcontrol_diffusion.run.directory import RunDirectory, create, new_folder, open_run, versions
 from ctcontrol_diffusion.run.failure import failure_message, resume_command
-from ctcontrol_diffusion.run.interrupts import Interrupts
+from ctcontrol_diffusion.run.interrupts import Interrupts, Stopped
 from ctcontrol_diffusion.run.loop import Run
 from ctcontrol_diffusion.run.page import write_report
 from ctcontrol_diffusion.run.progress import voice_for
-from ctcontrol_diffusion.run.stop import Stopped
 from ctcontrol_diffusion.run.table import print_evaluation
 from ctcontrol_diffusion.run.tensors import fingerprint
 
