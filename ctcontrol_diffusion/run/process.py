@@ -61,15 +61,21 @@ def _finish(directory: RunDirectory, make: Callable[[], Experiment]) -> int:
             unit="paths" if setting.pictures is None else "images",
             has_kl=setting.problem.regularizer is not None,
         )
+        stopped = False
         try:
-            Run(directory, experiment, voice, interrupts).complete()
+            try:
+                Run(directory, experiment, voice, interrupts).complete()
+            except Stopped:
+                stopped = True
             write_report(directory)
         except CheckpointError:
             raise
         except (NumericalError, CtcontrolError, OSError, MemoryError, torch.OutOfMemoryError) as e:
             return fail(failure_message(e, directory), FAILURE)
-        except (Stopped, KeyboardInterrupt) as e:
-            return _stopped(directory, at_once=isinstance(e, KeyboardInterrupt))
+        except KeyboardInterrupt:
+            return _stopped(directory, "stopped at once")
+    if stopped:
+        return _stopped(directory, "stopped")
     _conclude(directory)
     return 0
 
@@ -101,10 +107,9 @@ def _fingerprint(experiment: Experiment) -> str:
     return fingerprint({"policy": experiment.setting.mean})
 
 
-def _stopped(directory: RunDirectory, *, at_once: bool) -> int:
+def _stopped(directory: RunDirectory, how: str) -> int:
     numbers = directory.keeper.numbers()
     where = f"after iteration {numbers[-1]}" if numbers else "from the start"
-    how = "stopped at once" if at_once else "stopped"
     print(f"{how}; continue {where} with: {resume_command(directory.path)}")
     return INTERRUPTED
 

@@ -173,6 +173,7 @@ def test_an_interrupt_waits_for_the_iteration_and_saves(
     )
     assert checkpoints(tmp_path / "run") == ["000002", "000003"]
     assert len(records(tmp_path / "run")) == 3
+    assert "3 iterations" in (tmp_path / "run" / "report.html").read_text()
     assert train("--resume", tmp_path / "run") == 0
     assert records(tmp_path / "run") == records(whole)
     assert evaluation(tmp_path / "run") == evaluation(whole)
