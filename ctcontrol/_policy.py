@@ -28,6 +28,12 @@ class Policy(nn.Module, ABC):
     def dist(self, t: Time, x: State, context: Context) -> Gaussian:
         """The law of the action at each row."""
 
+    def check_solver(self, solver: Solver) -> None:
+        """Raise `CtcontrolError` if rollouts of this policy need another solver; most need none.
+
+        Override only where the law depends on the scheme.
+        """
+
 
 class GaussianPolicy(Policy):
     """N(mean(t, x, context), std(t)² I): a gain, a network, a score.
@@ -66,6 +72,7 @@ class NoiseAbsorbingPolicy(Policy):
     ) -> None:
         super().__init__()
         self.mean = mean
+        self.solver = solver
         std = solver.absorbing_std(sde, grid.times[:-1], grid.times[1:])
         if not bool((torch.isfinite(std) & (std > 0)).all()):
             raise CtcontrolError(
@@ -77,6 +84,14 @@ class NoiseAbsorbingPolicy(Policy):
         self.register_buffer("table", std, persistent=False)
         self.nodes: Tensor
         self.table: Tensor
+
+    def check_solver(self, solver: Solver) -> None:
+        """Only the scheme whose noise it absorbs leaves the law of the rollout as it was."""
+        if solver != self.solver:
+            raise CtcontrolError(
+                f"this policy absorbs the noise of {self.solver}, but the rollout uses {solver}; "
+                "make the policy with the solver of the rollout"
+            )
 
     def dist(self, t: Time, x: State, context: Context) -> Gaussian:
         gap = (t.double()[:, None] - self.nodes).abs()

@@ -40,7 +40,8 @@ def simulate(
         noise: the Brownian increments; white noise from `generator` by default.
 
     Raises:
-        CtcontrolError: the grid does not span [0, horizon], or a reward has the wrong shape.
+        CtcontrolError: the grid does not span [0, horizon], a reward has the wrong shape, or a
+            policy that absorbs noise meets another solver or other noise.
         NumericalError: a state, reward or penalty is NaN or infinite; carries the final states.
     """
     check_count("batch", batch)
@@ -51,7 +52,13 @@ def simulate(
         )
     solver = solver or EulerMaruyama()
     sde, regularizer = problem.sde, problem.regularizer
+    policy.check_solver(solver)
     if policy.absorbs_noise:
+        if noise is not None:
+            raise CtcontrolError(
+                "this policy absorbs the noise of the dynamics, so the rollout takes no other; "
+                "leave `noise` out, or use GaussianPolicy"
+            )
         noise = ZeroNoise()
     elif noise is None:
         noise = WhiteNoise(generator)

@@ -1,6 +1,7 @@
 """One step of a scheme over intervals [t0, t1]; the loop over time lives in `simulate`."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from ctcontrol._sde import ControlledSDE, ElementwiseActionSDE
 from ctcontrol._tensor import inner, like
@@ -50,6 +51,7 @@ class Solver(ABC):
         """
 
 
+@dataclass(frozen=True)
 class EulerMaruyama(Solver):
     """X' = x + b(t0, x, a)(t1 − t0) + σ(t0, x) ΔW.
 

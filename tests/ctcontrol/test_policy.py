@@ -9,7 +9,10 @@ from ctcontrol import (
     GaussianPolicy,
     NoiseAbsorbingPolicy,
     TimeGrid,
+    WhiteNoise,
+    simulate,
 )
+from ctcontrol_diffusion.solvers import DDIM
 from tests.helpers import assert_close, normal
 from tests.problems import GaussianDiffusion, Isotropic, constant
 
@@ -52,6 +55,16 @@ class TestNoiseAbsorbing:
             policy.dist(torch.tensor([0.25, 0.3]).double(), normal(2, 1), None)
         with pytest.raises(CtcontrolError, match="t = 1 is not a node"):  # nothing starts there
             policy.dist(torch.tensor([1.0]).double(), normal(1, 1), None)
+
+    def test_a_rollout_with_another_scheme_or_other_noise_is_refused(self) -> None:
+        """Either would give the states other noise than the likelihood ratio supposes."""
+        grid = TimeGrid.uniform(1.0, 4)
+        policy, problem = self._policy(grid), GaussianDiffusion().control(1.0)
+        generator = torch.Generator().manual_seed(0)
+        with pytest.raises(CtcontrolError, match=r"absorbs the noise of EulerMaruyama\(\)"):
+            simulate(problem, policy, grid, 2, generator=generator, solver=DDIM())
+        with pytest.raises(CtcontrolError, match="takes no other"):
+            simulate(problem, policy, grid, 2, generator=generator, noise=WhiteNoise(generator))
 
     def test_a_step_without_noise_is_refused(self) -> None:
         still = Isotropic(constant(0.0), constant(1.0), lambda t: (0.5 - t).clamp_min(0))
