@@ -155,6 +155,10 @@ def test_a_run_depends_on_its_config_alone(config: c.Config) -> None:
     first = final(config)
     assert torch.equal(first, final(config))
     assert not torch.equal(first, final(replace(config, seed=5)))
+    starts = [
+        next(build(replace(config, seed=n)).iterations()).trajectory.states[0] for n in (0, 5)
+    ]
+    assert not torch.equal(*starts)  # the noise itself, not only the networks
 
 
 def test_iterations_count_on_from_where_they_start() -> None:
