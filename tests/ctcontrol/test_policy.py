@@ -59,7 +59,7 @@ class TestNoiseAbsorbing:
     def test_a_rollout_with_another_scheme_or_other_noise_is_refused(self) -> None:
         """Either would give the states other noise than the likelihood ratio supposes."""
         grid = TimeGrid.uniform(1.0, 4)
-        policy, problem = self._policy(grid), GaussianDiffusion().control(1.0)
+        policy, problem = self._policy(grid), GaussianDiffusion().control(1.0).problem
         generator = torch.Generator().manual_seed(0)
         with pytest.raises(CtcontrolError, match=r"absorbs the noise of EulerMaruyama\(\)"):
             simulate(problem, policy, grid, 2, generator=generator, solver=DDIM())
