@@ -10,16 +10,16 @@ Three small networks on 8x8 images of handwritten digits, made by
 
     {command}
 
-in {minutes:.1f} minutes on {threads} CPU threads (torch {torch}, diffusers {diffusers},
-scikit-learn {sklearn}). `training.json` beside this file is the record all figures here come from.
+in {minutes:.1f} minutes; CPU threads: {threads}; versions: torch {torch}, diffusers {diffusers},
+scikit-learn {sklearn}. `training.json` beside this file is the record all figures come from.
 
 ## Data
 
 The 1,797 real digits that scikit-learn ships (`sklearn.datasets.load_digits`): the test part of
 *Optical Recognition of Handwritten Digits*, E. Alpaydin and C. Kaynak, UCI Machine Learning
-Repository, 1998, doi:10.24432/C50P49, licence CC BY 4.0. Pixels v = 0..16 become v/8 - 1.
+Repository, 1998, doi:10.24432/C50P49, license CC BY 4.0. Pixels v = 0..16 become v/8 - 1.
 The classifiers train on a fixed, stratified 80 % ({train_images:,} images) and are tested on the
-rest ({heldout_images}); the denoiser trains on all.
+rest ({heldout_images}), which the same 13 people wrote; the denoiser trains on all.
 
 ## Denoiser (`denoiser.safetensors`)
 
@@ -41,10 +41,10 @@ noise of `DDPMScheduler` (1000 steps, linear betas 1e-4 to 0.02), the caption be
 |---|---|---|
 | architecture | convolutional | dense |
 | parameters | {reward_parameters:,} | {judge_parameters:,} |
-| accuracy, held out | {reward_accuracy:.2%} | {judge_accuracy:.2%} |
-| accuracy, training images | {reward_train_accuracy:.2%} | {judge_train_accuracy:.2%} |
-| negative log-likelihood, held out (nats) | {reward_nll:.3f} | {judge_nll:.3f} |
-| mean confidence, held out | {reward_confidence:.3f} | {judge_confidence:.3f} |
+| accuracy on {heldout_images} held out | {reward_accuracy:.2%} | {judge_accuracy:.2%} |
+| accuracy on training images | {reward_train_accuracy:.2%} | {judge_train_accuracy:.2%} |
+| negative log-likelihood, held out (nats) | {reward_nll:.4f} | {judge_nll:.4f} |
+| mean confidence, held out | {reward_confidence:.4f} | {judge_confidence:.4f} |
 
 {classifier_iterations:,} updates of {classifier_batch_size} images each, randomly rotated, scaled,
 shifted and noised. The reward has label smoothing {label_smoothing:g}, which keeps log p(digit |
@@ -57,7 +57,7 @@ Made to show and test the fine-tuning of diffusion models in minutes on a CPU; n
 digits in earnest, and knowing nothing outside this one data set. Weights are stored in float16 and
 loaded as float32.
 
-Licence of the weights: MIT, as the project. Licence of the data: CC BY 4.0 (see above).
+License of the weights: MIT, as the project. License of the data: CC BY 4.0 (see above).
 """
 
 

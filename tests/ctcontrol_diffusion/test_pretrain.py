@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from ctcontrol import NumericalError
 from ctcontrol_diffusion.models.digits import digits_data, load_classifier, load_denoiser
 from ctcontrol_diffusion.pretrain import _objectives, digits
 from ctcontrol_diffusion.pretrain.__main__ import main
+from ctcontrol_diffusion.pretrain._card import model_card
 from ctcontrol_diffusion.pretrain._config import DigitsPretraining
 from ctcontrol_diffusion.pretrain._fit import FitOptions, fit
+from ctcontrol_diffusion.pretrain._objectives import classifier_quality
 
 FILES = {
     "denoiser.safetensors",
@@ -62,6 +65,19 @@ def test_it_writes_models_that_load_a_record_and_a_card(folder: Path) -> None:
     assert record["command"] in card
     assert f"{record['denoiser']['loss']:.4f}" in card
     assert "CC BY 4.0" in card
+
+
+def test_the_shipped_card_and_record_tell_what_the_shipped_weights_do() -> None:
+    assets = files("ctcontrol_diffusion.models.digits") / "assets"
+    record = json.loads((assets / "training.json").read_text())
+    assert (assets / "MODEL_CARD.md").read_text() == model_card(record)
+    data = digits_data("heldout")
+    for name in ("reward", "judge"):
+        measured = classifier_quality(load_classifier(name), data)
+        recorded = record["classifiers"][name]["heldout"]
+        assert measured["accuracy"] == pytest.approx(recorded["accuracy"], abs=1e-9)
+        # The file holds half precision, the record was taken before.
+        assert measured["confidence"] == pytest.approx(recorded["confidence"], abs=1e-3)
 
 
 def test_the_same_seed_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
