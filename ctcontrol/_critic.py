@@ -45,7 +45,7 @@ class Critic(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class MonteCarloFit(Critic):
-    """Target = the realised return to go G_k: the martingale loss (Jia and Zhou 2022, 2108.06655)."""
+    """Target = the realised return to go G_k: the martingale loss (Jia, Zhou 2022, 2108.06655)."""
 
     def targets(self, value: Value, trajectory: Trajectory) -> Tensor:
         return trajectory.return_to_go()

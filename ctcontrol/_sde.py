@@ -23,7 +23,7 @@ class ControlledSDE(ABC):
 
 
 class ActionAffineSDE(ControlledSDE):
-    """b(t, x, a) = b₀(t, x) + β(t) a, with β linear: the mean of the drift is the drift at the mean.
+    """b(t, x, a) = b₀(t, x) + β(t) a, β linear: the mean of the drift is the drift at the mean.
 
     This is what makes a held random action harmless: over a step, its noise moves the state
     without moving its mean.

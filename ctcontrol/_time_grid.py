@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -81,5 +82,4 @@ class TimeGrid:
 
     def intervals(self) -> Iterator[tuple[float, float]]:
         """(t_k, t_{k+1}) in order. Only the time loop of `simulate` walks it."""
-        times = self.times.tolist()
-        return zip(times[:-1], times[1:], strict=True)
+        return pairwise(self.times.tolist())

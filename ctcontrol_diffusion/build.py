@@ -158,14 +158,14 @@ def _algorithm(config: c.Config) -> Algorithm:
             share=update.share,
             through_mean=config.critic.gradient == "full",
         )
-    ddpo = config.algorithm == "ddpo"
+    ddpo, prompted = config.algorithm == "ddpo", isinstance(config.problem, c.Digits)
     return ContinuousPPO(
         advantage=MonteCarloAdvantage() if ddpo else _advantage(config),
         clip=update.clip,
         epochs=update.epochs,
         share=update.share,
         log_ratio_scale=update.log_ratio_scale,
-        transform=StandardizePerContext() if ddpo and isinstance(config.problem, c.Digits) else None,
+        transform=StandardizePerContext() if prompted and ddpo else None,
     )
 
 

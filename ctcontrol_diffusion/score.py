@@ -1,6 +1,7 @@
 """One view of every denoising network: the score, in float32, at control time."""
 
 from typing import Any
+
 from torch import Tensor, nn
 
 from ctcontrol import Context, CtcontrolError, State, Time, like
@@ -53,5 +54,3 @@ def train_conditioning(module: nn.Module) -> nn.Module:
 def frozen(module: nn.Module) -> nn.Module:
     """The module in evaluation mode with gradients off."""
     return module.eval().requires_grad_(False)
-
-

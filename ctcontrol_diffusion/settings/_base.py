@@ -1,6 +1,6 @@
 """What a run needs to know about a problem beyond the control problem itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -19,8 +19,8 @@ class Row:
         numbers: name -> (value, standard error or None).
     """
 
-    labels: dict[str, str | int]
-    numbers: dict[str, tuple[float, Number]]
+    labels: Mapping[str, str | int]
+    numbers: Mapping[str, tuple[float, Number]]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Facts:
         texts: one sentence a number, saying what it is.
     """
 
-    numbers: dict[str, tuple[float, Number]] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
+    numbers: Mapping[str, tuple[float, Number]] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,6 @@ from ctcontrol_diffusion import config as c
 from ctcontrol_diffusion.settings._base import Facts, Row, Setting
 from ctcontrol_diffusion.settings.links import link_for
 
-
 PIECES = 10
 
 
@@ -100,7 +99,7 @@ class GainSchedule(nn.Module):
 
 
 class VectorResidual(nn.Module):
-    """F(t, x) for vectors: a quadratic form whose coefficients are a perceptron of time, plus 0th order.
+    """F(t, x) for vectors: xᵀM(t)x + m(t)·x + c(t), all from a perceptron of time; 0 at first.
 
     Args:
         states: length of x.
