@@ -10,7 +10,12 @@ _DIGITS = Config()
 PRESETS: dict[str, Config] = {
     "digits": _DIGITS,
     "digits-ddpo": replace(_DIGITS, algorithm="ddpo"),
-    "digits-long": replace(_DIGITS, iterations=200),
+    "digits-long": replace(
+        _DIGITS,
+        iterations=130,
+        rollout=replace(_DIGITS.rollout, batch=192),
+        update=replace(_DIGITS.update, learning_rate=2e-4),
+    ),
     "lq-smoke": Config(
         problem=LQ(),
         iterations=30,
