@@ -111,6 +111,6 @@ def assert_covers(interface: type, kinds: Iterable[type]) -> None:
     """A contract is worth something only if every implementation is held to it."""
     missing = implementations(interface) - set(kinds)
     assert not missing, (
-        f"no row of tests/tables.py holds {sorted(c.__name__ for c in missing)} to the contract "
+        f"no row of tests/tables/ holds {sorted(c.__name__ for c in missing)} to the contract "
         f"of {interface.__name__}; add one"
     )
