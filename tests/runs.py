@@ -47,3 +47,12 @@ def evaluation(folder: Path) -> dict[str, Any]:
 def checkpoints(folder: Path) -> list[str]:
     """Names below checkpoints/, whatever they are."""
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def assert_same(run: Path, whole: Path) -> None:
+    """Metrics, evaluations and checkpoints agree bit for bit."""
+    assert records(run) == records(whole)
+    assert evaluation(run) == evaluation(whole)
+    for name in checkpoints(whole):
+        for file in (whole / "checkpoints" / name).glob("*.safetensors"):
+            assert (run / "checkpoints" / name / file.name).read_bytes() == file.read_bytes()

@@ -9,42 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file, save_file
 
 from ctcontrol import Iteration
 from ctcontrol_diffusion.build import Experiment
 from ctcontrol_diffusion.run import files
 from ctcontrol_diffusion.run.journal import Journal
 from ctcontrol_diffusion.run.metrics import Record
-from tests.runs import DIGITS, LQ, checkpoints, evaluation, program, records, train
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An undisturbed run."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    assert train(*LQ, "--run-dir", folder) == 0
-    return folder
-
-
-@pytest.fixture
-def copy(whole: Path, tmp_path: Path) -> Path:
-    """The undisturbed run as if killed before its last evaluation."""
-    folder = tmp_path / "copy"
-    shutil.copytree(whole, folder)
-    parts = evaluation(folder)
-    del parts["after"]
-    (folder / "evaluation.json").write_text(json.dumps(parts))
-    return folder
-
-
-def assert_same(run: Path, whole: Path) -> None:
-    assert records(run) == records(whole)
-    assert evaluation(run) == evaluation(whole)
-    for name in checkpoints(whole):
-        for file in (whole / "checkpoints" / name).glob("*.safetensors"):
-            assert (run / "checkpoints" / name / file.name).read_bytes() == file.read_bytes()
-
+from tests.runs import DIGITS, LQ, assert_same, checkpoints, evaluation, program, records, train
 
 # Each patch makes the process die as by `kill -9` at one moment.
 MOMENTS = {
@@ -231,109 +202,6 @@ def test_facts_and_the_first_evaluation_are_not_measured_again(
     (copy / "evaluation.json").write_text(json.dumps(parts))
     assert train("--resume", copy) == 0
     assert evaluation(copy)["before"][0]["numbers"]["regret"]["value"] == 7.0
-
-
-def damage(checkpoint: Path, how: str) -> None:
-    state, policy = checkpoint / "state.json", checkpoint / "policy.safetensors"
-    data = policy.read_bytes()
-    match how:
-        case "truncated":
-            policy.write_bytes(data[: len(data) // 2])
-        case "one bit":
-            policy.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        case "missing file":
-            policy.unlink()
-        case "no manifest":
-            state.unlink()
-        case "manifest cut":
-            state.write_bytes(state.read_bytes()[:50])
-        case "not json object":
-            state.write_text("[1, 2]")
-        case "other format":
-            state.write_text(state.read_text().replace('"format": 1', '"format": 99'))
-        case _:
-            foreign(checkpoint, how)
-
-
-def foreign(checkpoint: Path, how: str) -> None:
-    """Whole files with right checksums, but of another run."""
-    import hashlib
-
-    file = checkpoint / (
-        "value-optimizer.safetensors" if "optimizer" in how else "value.safetensors"
-    )
-    tensors = load_file(file)
-    name = sorted(tensors)[-1]
-    match how:
-        case "other shape" | "optimizer of other shape":
-            tensors = {
-                k: v.repeat(2, *[1] * (v.ndim - 1)) if v.ndim else v for k, v in tensors.items()
-            }
-        case "other dtype":
-            tensors = {k: v.double() for k, v in tensors.items()}
-        case "unknown tensor":
-            tensors["more"] = tensors[name].clone()
-        case "missing tensor":
-            del tensors[name]
-        case _:
-            tensors["99/exp_avg"] = tensors[name].clone()
-    save_file(tensors, file)
-    state = json.loads((checkpoint / "state.json").read_text())
-    state["sha256"][file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
-    (checkpoint / "state.json").write_text(json.dumps(state))
-
-
-DAMAGES = [
-    *("truncated", "one bit", "missing file", "no manifest", "manifest cut", "not json object"),
-    *("other format", "other shape", "other dtype", "unknown tensor", "missing tensor"),
-    *("optimizer of other shape", "optimizer of more parameters"),
-]
-
-
-@pytest.mark.parametrize("how", DAMAGES)
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
-    how: str, copy: Path, whole: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    damage(copy / "checkpoints" / "000006", how)
-    assert train("--resume", copy) == 0
-    said = capsys.readouterr().out
-    assert said.count("warning: ") == 1
-    assert "continuing from the checkpoint before it, 000004" in said
-    assert_same(copy, whole)
-    assert "000006.unusable" in checkpoints(copy)
-
-
-def test_no_usable_checkpoint_is_one_sentence(
-    copy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in checkpoints(copy):
-        damage(copy / "checkpoints" / name, "one bit")
-    kept = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file() and p.name != ".lock"}
-    assert train("--resume", copy) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith("error: no checkpoint can be used: ")
-    assert said.err.count("\n") == 1
-    for path, content in kept.items():
-        if "tensorboard" not in path.parts:
-            assert path.read_bytes() == content
-
-
-def test_other_pretrained_weights_are_refused(
-    copy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    about = json.loads((copy / "config.json").read_text())
-    about["initial_weights"] = "0" * 64
-    (copy / "config.json").write_text(json.dumps(about))
-    assert train("--resume", copy) == 2
-    assert "the pretrained weights are not those" in capsys.readouterr().err
-
-
-def test_other_versions_are_mentioned(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    about = json.loads((copy / "config.json").read_text())
-    about["versions"]["torch"] = "1.0"
-    (copy / "config.json").write_text(json.dumps(about))
-    assert train("--resume", copy) == 0
-    assert "warning: this run began with torch 1.0 and goes on with" in capsys.readouterr().out
 
 
 def test_lines_of_metrics_beyond_the_checkpoint_are_forgotten(copy: Path, whole: Path) -> None:
