@@ -12,9 +12,9 @@ PRESETS: dict[str, Config] = {
     "digits-ddpo": replace(_DIGITS, algorithm="ddpo"),
     "digits-long": replace(
         _DIGITS,
-        iterations=130,
-        rollout=replace(_DIGITS.rollout, batch=192),
-        update=replace(_DIGITS.update, learning_rate=2e-4),
+        iterations=70,
+        rollout=replace(_DIGITS.rollout, batch=320),
+        update=replace(_DIGITS.update, minibatch=1600),
     ),
     "lq-smoke": Config(
         problem=LQ(),
