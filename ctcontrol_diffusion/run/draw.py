@@ -12,6 +12,7 @@ from ctcontrol_diffusion.run.album import draw, usual_prompts
 from ctcontrol_diffusion.run.checkpoint import load_policy
 from ctcontrol_diffusion.run.directory import RunDirectory, open_run
 from ctcontrol_diffusion.run.files import write_atomically
+from ctcontrol_diffusion.run.identity import check_networks
 from ctcontrol_diffusion.run.wording import pair
 from ctcontrol_diffusion.solvers import DDIM
 
@@ -57,6 +58,7 @@ def draw_gallery(
         raise CtcontrolError(
             f"the run in {folder} is not about images, so there is nothing to draw"
         )
+    check_networks(directory, experiment)
     _load(experiment, path)
     wanted = list(dict.fromkeys(prompts or usual_prompts(setting, pictures, device)))
     if count < len(wanted):

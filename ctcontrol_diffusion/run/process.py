@@ -13,12 +13,12 @@ from ctcontrol_diffusion.config import Config
 from ctcontrol_diffusion.run.checkpoint import CheckpointError
 from ctcontrol_diffusion.run.directory import RunDirectory, create, new_folder, open_run, versions
 from ctcontrol_diffusion.run.failure import failure_message, resume_command
+from ctcontrol_diffusion.run.identity import check_networks, fingerprint_of
 from ctcontrol_diffusion.run.interrupts import Interrupts, Stopped
 from ctcontrol_diffusion.run.loop import Run
 from ctcontrol_diffusion.run.page import write_report
 from ctcontrol_diffusion.run.progress import voice_for
 from ctcontrol_diffusion.run.table import print_evaluation
-from ctcontrol_diffusion.run.tensors import fingerprint
 
 
 def start(preset: str, config: Config, folder: Path | None) -> int:
@@ -29,7 +29,7 @@ def start(preset: str, config: Config, folder: Path | None) -> int:
     """
     folder = new_folder(folder, preset)
     experiment = _built(config)
-    directory = create(folder, preset, config, _fingerprint(experiment))
+    directory = create(folder, preset, config, fingerprint_of(experiment))
     _say(f"run: {folder}")
     return _finish(directory, lambda: experiment)
 
@@ -95,16 +95,8 @@ def _same(directory: RunDirectory) -> Experiment:
             "may differ",
         )
     experiment = _built(directory.config)
-    if _fingerprint(experiment) != directory.weights:
-        raise CtcontrolError(
-            f"the pretrained weights are not those that {directory.path} started from; bring them "
-            "back, or start a new run"
-        )
+    check_networks(directory, experiment)
     return experiment
-
-
-def _fingerprint(experiment: Experiment) -> str:
-    return fingerprint({"policy": experiment.setting.mean})
 
 
 def _stopped(directory: RunDirectory, how: str) -> int:

@@ -1,5 +1,6 @@
 """Drawing images from a run."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -155,6 +156,19 @@ def test_damaged_and_missing_checkpoints(
     shutil.rmtree(copy / "checkpoints")
     assert sample(copy, "--out", tmp_path / "grid.png") == 2
     assert "has no checkpoint yet; give --base" in capsys.readouterr().err
+
+
+def test_a_run_on_other_pretrained_weights_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Checkpoints hold what was trained; on other weights they would make faded images."""
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    about = json.loads((copy / "config.json").read_text())
+    about["initial_weights"] = "0" * 64
+    (copy / "config.json").write_text(json.dumps(about))
+    assert sample(copy, "--out", tmp_path / "grid.png") == 2
+    assert "the pretrained weights are not those" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_a_failure(
