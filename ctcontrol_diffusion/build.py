@@ -107,7 +107,7 @@ def build(config: c.Config) -> Experiment:
         generator=torch.Generator(device=device).manual_seed(config.seed + 1),
         value=value,
         critic=_critic(config.critic) if learns_value else None,
-        critic_updater=Updater.adam(value, config.critic.learning_rate) if value else None,
+        critic_updater=_critic_updater(config, value) if value else None,
     )
 
 
@@ -133,8 +133,20 @@ def _schedule(config: c.Config) -> WarmupCosine:
     return WarmupCosine(
         warmup=each * update.warmup,
         total=each * max(1, config.iterations - waits),
-        final=0.05 if update.decay == "cosine" else 1.0,
+        final=_final(update.decay),
     )
+
+
+def _critic_updater(config: c.Config, value: Value) -> Updater:
+    """Its rate falls too: what a critic forgets late, the policy pays for in KL."""
+    critic, rows = config.critic, config.rollout.batch * config.rollout.steps
+    each = critic.epochs * max(1, rows // critic.minibatch)
+    schedule = WarmupCosine(0, each * config.iterations, _final(critic.decay))
+    return Updater.adam(value, critic.learning_rate, schedule=schedule)
+
+
+def _final(decay: str) -> float:
+    return 0.05 if decay == "cosine" else 1.0
 
 
 def _policy(config: c.Config, setting: Setting, grid: TimeGrid) -> Policy:

@@ -91,6 +91,8 @@ class Critic:
     """∇V of closed-form advantages: through the network inside the denoised image, or not."""
     learning_rate: float = 1e-3
     """Step of Adam on the residual's weights, > 0."""
+    decay: Literal["cosine", "none"] = "cosine"
+    """How the learning rate falls until the last iteration: to 5 % along a cosine, or not."""
     epochs: int = 2
     """Passes over a rollout."""
     minibatch: int = 800

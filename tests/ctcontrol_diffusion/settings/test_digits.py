@@ -48,7 +48,7 @@ VARIANTS = {
     "closed form": replace(
         TINY,
         update=update(advantage="closed-form", clip=0.05, decay="none"),
-        critic=critic(fit="noise-aware", link="linear"),
+        critic=critic(fit="noise-aware", link="linear", decay="none"),
     ),
     "closed form, full gradient, explored": replace(
         TINY,
