@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 
 from rich.console import Console
@@ -21,6 +21,32 @@ def fail(message: object, status: int) -> int:
     """Say what is wrong on one line of stderr; returns the exit status."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
     return status
+
+
+def command(work: Callable[[list[str]], int], words: Sequence[str] | None, *, stopped: str) -> int:
+    """Do the work of a command line, what goes wrong becoming a sentence; the exit status.
+
+    Args:
+        work: takes the words and returns the exit status.
+        words: those of the process if None.
+        stopped: what to say when Ctrl-C comes.
+    """
+    try:
+        # Torch takes a second to import, in which Ctrl-C must be clean.
+        from ctcontrol import CtcontrolError, NumericalError
+
+        try:
+            with quiet():
+                return work(list(sys.argv[1:] if words is None else words))
+        except CtcontrolError as error:
+            return fail(error, BAD_INPUT)
+        except BrokenPipeError:  # what was read of the output, by `head` say, was enough
+            sys.stdout = None
+            return 0
+        except (NumericalError, OSError) as error:
+            return fail(error, FAILURE)
+    except KeyboardInterrupt:
+        return fail(stopped, INTERRUPTED)
 
 
 class Output(Console):

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from ctcontrol_diffusion._console import BAD_INPUT, FAILURE, INTERRUPTED, console, fail, quiet
+from ctcontrol_diffusion._console import command, console
 from ctcontrol_diffusion.config import Config
 
 PROGRAM = "python -m ctcontrol_diffusion.compare"
@@ -53,18 +53,7 @@ class Outcome:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    try:
-        from ctcontrol import CtcontrolError, NumericalError
-
-        try:
-            with quiet():
-                return _command(list(sys.argv[1:] if words is None else words))
-        except CtcontrolError as error:
-            return fail(error, BAD_INPUT)
-        except (NumericalError, OSError) as error:
-            return fail(error, FAILURE)
-    except KeyboardInterrupt:
-        return fail("stopped; finished runs were written", INTERRUPTED)
+    return command(_command, words, stopped="stopped; finished runs were written")
 
 
 def _command(words: list[str]) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ctcontrol_diffusion._console import BAD_INPUT, FAILURE, INTERRUPTED, console, fail, quiet
+from ctcontrol_diffusion._console import command, console
 
 PROGRAM = "python -m ctcontrol_diffusion.sample"
 
@@ -40,18 +40,7 @@ class Arguments:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    try:
-        from ctcontrol import CtcontrolError, NumericalError
-
-        try:
-            with quiet():
-                return _command(sys.argv[1:] if words is None else words)
-        except CtcontrolError as error:
-            return fail(error, BAD_INPUT)
-        except (NumericalError, OSError) as error:
-            return fail(error, FAILURE)
-    except KeyboardInterrupt:
-        return fail("stopped; nothing was written", INTERRUPTED)
+    return command(_command, words, stopped="stopped; nothing was written")
 
 
 def _command(words: Sequence[str]) -> int:

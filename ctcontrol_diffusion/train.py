@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from ctcontrol_diffusion._console import BAD_INPUT, INTERRUPTED, fail, quiet
+from ctcontrol_diffusion._console import command
 from ctcontrol_diffusion.config import Config
 
 PROGRAM = "python -m ctcontrol_diffusion.train"
@@ -32,20 +32,7 @@ class Arguments:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    try:
-        # Torch takes a second to import, in which Ctrl-C must be clean.
-        from ctcontrol import CtcontrolError
-
-        try:
-            with quiet():
-                return _command(sys.argv[1:] if words is None else words)
-        except CtcontrolError as error:
-            return fail(error, BAD_INPUT)
-    except BrokenPipeError:  # what was read of the output, by `head` say, was enough
-        sys.stdout = None
-        return 0
-    except KeyboardInterrupt:
-        return fail("stopped before anything was begun", INTERRUPTED)
+    return command(_command, words, stopped="stopped before anything was begun")
 
 
 def _command(words: Sequence[str]) -> int:

@@ -6,26 +6,14 @@ Exit status: 0 done, 2 bad input, 3 failure during the run, 130 stopped by Ctrl-
 import sys
 from collections.abc import Sequence
 
-from ctcontrol_diffusion._console import BAD_INPUT, FAILURE, INTERRUPTED, fail, quiet
+from ctcontrol_diffusion._console import command
 
 PROGRAM = "python -m ctcontrol_diffusion.pretrain"
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    try:
-        # Torch and diffusers take seconds to import, in which Ctrl-C must be clean.
-        from ctcontrol import CtcontrolError, NumericalError
-
-        try:
-            with quiet():
-                return _command(list(sys.argv[1:] if words is None else words))
-        except CtcontrolError as error:
-            return fail(error, BAD_INPUT)
-        except NumericalError as error:
-            return fail(error, FAILURE)
-    except KeyboardInterrupt:
-        return fail("interrupted; nothing was written", INTERRUPTED)
+    return command(_command, words, stopped="interrupted; nothing was written")
 
 
 def _command(words: list[str]) -> int:
