@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ctcontrol import CtcontrolError
-from ctcontrol_diffusion.config import LQ, Config, Critic, Rollout, Update
+from ctcontrol_diffusion.config import LQ, Config, Critic, Digits, Rollout, Update
 
 _DIGITS = Config()
 
@@ -12,7 +12,9 @@ PRESETS: dict[str, Config] = {
     "digits-ddpo": replace(_DIGITS, algorithm="ddpo"),
     "digits-long": replace(
         _DIGITS,
-        iterations=70,
+        # The KL that a critic's errors cost grows with training, and as 1/kl_weight².
+        problem=Digits(kl_weight=0.3),
+        iterations=50,
         rollout=replace(_DIGITS.rollout, batch=320),
         update=replace(_DIGITS.update, minibatch=1600),
     ),

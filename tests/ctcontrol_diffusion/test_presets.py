@@ -21,8 +21,9 @@ def test_twins_differ_in_their_algorithm_and_in_nothing_else() -> None:
     assert differing == {"algorithm"}
 
 
-def test_the_long_run_has_the_same_problem_and_algorithm() -> None:
+def test_the_long_run_has_the_same_task_and_algorithm() -> None:
     long, short = asdict(preset("digits-long")), asdict(preset("digits"))
+    assert long["problem"].pop("kl_weight") >= short["problem"].pop("kl_weight")
     changed = {key for key in long if long[key] != short[key]}
     assert "iterations" in changed
     assert changed <= {"iterations", "rollout", "update", "critic"}
