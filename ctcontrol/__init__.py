@@ -43,6 +43,8 @@ from ctcontrol._reward import TerminalReward as TerminalReward
 from ctcontrol._sde import ActionAffineSDE as ActionAffineSDE
 from ctcontrol._sde import ControlledSDE as ControlledSDE
 from ctcontrol._sde import ElementwiseActionSDE as ElementwiseActionSDE
+from ctcontrol._sde import UncontrolledVolatilitySDE as UncontrolledVolatilitySDE
+from ctcontrol._sde import of_kind as of_kind
 from ctcontrol._simulate import simulate as simulate
 from ctcontrol._solver import EulerMaruyama as EulerMaruyama
 from ctcontrol._solver import Solver as Solver

@@ -21,6 +21,7 @@ from torch import Tensor
 from ctcontrol._along import gradients_along, values_along
 from ctcontrol._checks import CtcontrolError
 from ctcontrol._problem import ControlProblem
+from ctcontrol._sde import UncontrolledVolatilitySDE, of_kind
 from ctcontrol._solver import Solver
 from ctcontrol._tensor import inner
 from ctcontrol._trajectory import Trajectory
@@ -89,7 +90,8 @@ class ActionAdvantage:
     For Euler m(a) − m(μ) = (b(a) − b(μ))Δ, which for reverse diffusions is g²⟨a − μ, ∇V⟩: the
     closed-form advantage rate of Score as Action without the terms that no action changes
     (docs/theory, advantage rate). No next state and no Hessian; its variance does not grow as
-    Δ → 0.
+    Δ → 0. Without the Hessian it is wrong, at order one, where the volatility depends on the
+    action: such dynamics raise `CtcontrolError`.
 
     Attributes:
         through_mean: differentiate V also through the policy's mean inside it (the denoised
@@ -102,12 +104,14 @@ class ActionAdvantage:
         self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
     ) -> Tensor:
         value = _need(value, self)
+        remedy = "it drops the Hessian; use ItoAdvantage or TemporalDifferenceAdvantage"
+        sde = of_kind(problem.sde, UncontrolledVolatilitySDE, type(self).__name__, remedy)
         gradient = gradients_along(value, trajectory, through_mean=self.through_mean)
         with torch.no_grad():
             rows = trajectory.transitions()
             ends = (rows.t0, rows.t1, rows.x)
-            taken = solver.mean(problem.sde, *ends, rows.action, rows.context)
-            center = solver.mean(problem.sde, *ends, rows.law.mean, rows.context)
+            taken = solver.mean(sde, *ends, rows.action, rows.context)
+            center = solver.mean(sde, *ends, rows.law.mean, rows.context)
             running = problem.reward.running
             reward = running(rows.t0, rows.x, rows.action, rows.context) - running(
                 rows.t0, rows.x, rows.law.mean, rows.context
@@ -118,7 +122,7 @@ class ActionAdvantage:
 
 @dataclass(frozen=True)
 class ItoAdvantage:
-    """q(t, x, a) = ∂V/∂t + b(a)·∇V + ½tr(σσᵀ∇²V) − ρV + r(a) − w·amount/Δ, for vector states.
+    """q(t, x, a) = ∂V/∂t + b(a)·∇V + ½tr(σσᵀ(a)∇²V) − ρV + r(a) − w·amount/Δ, for vector states.
 
     The exact advantage rate when V is exact (Jia and Zhou 2022, 2207.00713); E_π[q] = 0.
     """
@@ -141,7 +145,7 @@ class ItoAdvantage:
             rate = (
                 jet.time
                 + inner(drift, jet.gradient)
-                + 0.5 * sde.volatility(rows.t0, rows.x).trace(jet.hessian)
+                + 0.5 * sde.volatility(rows.t0, rows.x, rows.action).trace(jet.hessian)
                 - problem.discount * jet.value
                 + problem.reward.running(rows.t0, rows.x, rows.action, rows.context)
             ).reshape(trajectory.steps, trajectory.batch)

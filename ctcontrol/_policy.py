@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ctcontrol._checks import CtcontrolError, check_nonnegative
 from ctcontrol._gaussian import Gaussian
-from ctcontrol._sde import ElementwiseActionSDE
+from ctcontrol._sde import ElementwiseActionSDE, of_kind
 from ctcontrol._solver import Solver
 from ctcontrol._tensor import fill
 from ctcontrol._time_grid import TimeGrid
@@ -62,7 +62,8 @@ class NoiseAbsorbingPolicy(Policy):
     and the solver: its law depends on the discretisation.
 
     Raises:
-        CtcontrolError: a step of the grid has no noise, or `t` is not a node of the grid.
+        CtcontrolError: a step of the grid has no noise, `t` is not a node of the grid, or the
+            dynamics are not an `ElementwiseActionSDE`.
     """
 
     absorbs_noise = True
@@ -73,7 +74,9 @@ class NoiseAbsorbingPolicy(Policy):
         super().__init__()
         self.mean = mean
         self.solver = solver
-        std = solver.absorbing_std(sde, grid.times[:-1], grid.times[1:])
+        remedy = "only actions shaped like the noise can absorb it; use GaussianPolicy"
+        elementwise = of_kind(sde, ElementwiseActionSDE, type(self).__name__, remedy)
+        std = solver.absorbing_std(elementwise, grid.times[:-1], grid.times[1:])
         if not bool((torch.isfinite(std) & (std > 0)).all()):
             raise CtcontrolError(
                 f"{type(solver).__name__} has a step without noise on this grid (action std "

@@ -8,7 +8,7 @@ from torch import Tensor
 from ctcontrol._checks import check_nonnegative
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._policy import Policy
-from ctcontrol._sde import ControlledSDE
+from ctcontrol._sde import ControlledSDE, UncontrolledVolatilitySDE, of_kind
 from ctcontrol._solver import Solver
 from ctcontrol._typing import Context, Scalar, State, Time
 
@@ -83,7 +83,9 @@ class PathKL(Regularizer):
         context: Context,
     ) -> Scalar:
         assert anchor is not None
-        return solver.step_kl(sde, t0, t1, x, law.mean, anchor, context)
+        remedy = "paths of different volatility have no finite KL; use Entropy"
+        shared = of_kind(sde, UncontrolledVolatilitySDE, "PathKL", remedy)
+        return solver.step_kl(shared, t0, t1, x, law.mean, anchor, context)
 
 
 @dataclass(frozen=True)

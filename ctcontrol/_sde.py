@@ -1,16 +1,21 @@
 """Dynamics, and nothing about policies, rewards, grids or solvers."""
 
 from abc import ABC, abstractmethod
+from typing import TypeVar
 
+from ctcontrol._checks import CtcontrolError
 from ctcontrol._tensor import like
 from ctcontrol._typing import Action, Context, Scalar, State, Time
 from ctcontrol._volatility import Volatility
 
 
 class ControlledSDE(ABC):
-    """dX = b(t, X, a) dt + σ(t, X) dW, Itô, in control time t ∈ [0, horizon].
+    """dX = b(t, X, a) dt + σ(t, X, a) dW, Itô, in control time t ∈ [0, horizon].
 
-    The volatility does not depend on the action. (docs/theory: conventions.)
+    The volatility may depend on the action: then an action changes the return also through
+    ½tr(σσᵀ∇²V), two actions give laws of the path that are singular to each other, and exploration
+    costs at order one. What cannot deal with that takes an `UncontrolledVolatilitySDE`.
+    (docs/theory: conventions.)
     """
 
     @abstractmethod
@@ -18,11 +23,23 @@ class ControlledSDE(ABC):
         """b(t, x, a), per unit of time."""
 
     @abstractmethod
-    def volatility(self, t: Time, x: State) -> Volatility:
-        """σ(t, x), per square root of a unit of time."""
+    def volatility(self, t: Time, x: State, a: Action) -> Volatility:
+        """σ(t, x, a), per square root of a unit of time."""
 
 
-class ActionAffineSDE(ControlledSDE):
+class UncontrolledVolatilitySDE(ControlledSDE):
+    """dX = b(t, X, a) dt + σ(t, X) dW: actions move the drift alone.
+
+    All actions then share their second-order term, so that advantages need no Hessian, and their
+    noise, so that likelihood ratios and KL of paths exist (Girsanov).
+    """
+
+    @abstractmethod
+    def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
+        """σ(t, x), per square root of a unit of time; the same for every `a`."""
+
+
+class ActionAffineSDE(UncontrolledVolatilitySDE):
     """b(t, x, a) = b₀(t, x) + β(t) a, β linear: the mean of the drift is the drift at the mean.
 
     This is what makes a held random action harmless: over a step, its noise moves the state
@@ -54,3 +71,19 @@ class ElementwiseActionSDE(ActionAffineSDE):
 
     def action_drift(self, t: Time, a: Action) -> State:
         return like(self.action_gain(t), a) * a
+
+
+Kind = TypeVar("Kind", bound=ControlledSDE)
+
+
+def of_kind(sde: ControlledSDE, kind: type[Kind], who: str, remedy: str) -> Kind:
+    """Return `sde` if it is of this `kind`.
+
+    Raises:
+        CtcontrolError: it is not; the sentence names `who` asks, what it got, and the `remedy`.
+    """
+    if not isinstance(sde, kind):
+        raise CtcontrolError(
+            f"{who} takes dynamics of the kind {kind.__name__}, got {type(sde).__name__}; {remedy}"
+        )
+    return sde

@@ -12,6 +12,7 @@ from ctcontrol._solver import EulerMaruyama, Solver
 from ctcontrol._tensor import fill
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._trajectory import Trajectory
+from ctcontrol._typing import Noise
 
 
 @torch.no_grad()
@@ -62,13 +63,14 @@ def simulate(
         noise = ZeroNoise()
     elif noise is None:
         noise = WhiteNoise(generator)
-    # E[X'|x] averages over the action too where the step is affine in it.
+    # E[X'|x] averages over the action too where the step is affine in it; elsewhere
+    # E[X'|x, a] is taken, and what remains is a martingale difference all the same.
     affine = isinstance(sde, ActionAffineSDE)
 
     x, context = problem.initial(batch, generator)
     states, actions, means, stds = [x], [], [], []
     innovations, rewards, penalties, anchors = [], [], [], []
-    dw = sde.volatility(fill(0.0, x), x).noise_like(x)
+    dw: Noise | None = None
     for begin, end in grid.intervals():
         t0, t1 = fill(begin, x), fill(end, x)
         law = policy.dist(t0, x, context)
@@ -76,7 +78,9 @@ def simulate(
         reward = check_rows("reward.running", problem.reward.running(t0, x, a, context), batch)
         center = solver.mean(sde, t0, t1, x, law.mean if affine else a, context)
         moved = solver.mean(sde, t0, t1, x, a, context) if affine and a is not law.mean else center
-        x_next = moved + solver.noise(sde, t0, t1, x, noise.increment(begin, end, dw))
+        if dw is None:
+            dw = sde.volatility(t0, x, a).noise_like(x)
+        x_next = moved + solver.noise(sde, t0, t1, x, a, noise.increment(begin, end, dw))
         if regularizer is not None:
             anchor = regularizer.anchor(t0, x, context)
             amount = regularizer.amount(solver, sde, t0, t1, x, law, anchor, context)

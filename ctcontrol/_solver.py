@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from ctcontrol._sde import ControlledSDE, ElementwiseActionSDE
+from ctcontrol._sde import ControlledSDE, ElementwiseActionSDE, UncontrolledVolatilitySDE
 from ctcontrol._tensor import inner, like
 from ctcontrol._typing import Action, Context, Noise, Scalar, State, Time
 from ctcontrol._volatility import ScalarVolatility
@@ -24,13 +24,15 @@ class Solver(ABC):
         """E[X_{t1} | X_{t0} = x, action a held]."""
 
     @abstractmethod
-    def noise(self, sde: ControlledSDE, t0: Time, t1: Time, x: State, dw: Noise) -> State:
-        """X_{t1} − mean, given the Brownian increment `dw` ~ N(0, (t1 − t0) I)."""
+    def noise(
+        self, sde: ControlledSDE, t0: Time, t1: Time, x: State, a: Action, dw: Noise
+    ) -> State:
+        """X_{t1} − mean, given the held action and the increment `dw` ~ N(0, (t1 − t0) I)."""
 
     @abstractmethod
     def step_kl(
         self,
-        sde: ControlledSDE,
+        sde: UncontrolledVolatilitySDE,
         t0: Time,
         t1: Time,
         x: State,
@@ -40,6 +42,7 @@ class Solver(ABC):
     ) -> Scalar:
         """KL between the one-step laws under actions `a` and `reference`, in nats; exact.
 
+        The two laws share their noise, which is why the volatility must be uncontrolled.
         Raises `CtcontrolError` where the step has no noise: that KL is infinite.
         """
 
@@ -53,10 +56,11 @@ class Solver(ABC):
 
 @dataclass(frozen=True)
 class EulerMaruyama(Solver):
-    """X' = x + b(t0, x, a)(t1 − t0) + σ(t0, x) ΔW.
+    """X' = x + b(t0, x, a)(t1 − t0) + σ(t0, x, a) ΔW.
 
-    Strong order ½ (1 for additive noise), weak order 1. The KL of its chain is *exactly*
-    ½|σ⁻¹(b(a) − b(reference))|²(t1 − t0) a step, the discretised Girsanov formula.
+    Strong order ½ (1 for additive noise), weak order 1. The KL of its chain, for an uncontrolled
+    volatility, is *exactly* ½|σ⁻¹(b(a) − b(reference))|²(t1 − t0) a step, the discretised
+    Girsanov formula.
     """
 
     def mean(
@@ -64,12 +68,14 @@ class EulerMaruyama(Solver):
     ) -> State:
         return x + sde.drift(t0, x, a, context) * like(t1 - t0, x)
 
-    def noise(self, sde: ControlledSDE, t0: Time, t1: Time, x: State, dw: Noise) -> State:
-        return sde.volatility(t0, x).mul(dw)
+    def noise(
+        self, sde: ControlledSDE, t0: Time, t1: Time, x: State, a: Action, dw: Noise
+    ) -> State:
+        return sde.volatility(t0, x, a).mul(dw)
 
     def step_kl(
         self,
-        sde: ControlledSDE,
+        sde: UncontrolledVolatilitySDE,
         t0: Time,
         t1: Time,
         x: State,

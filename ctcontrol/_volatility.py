@@ -13,7 +13,7 @@ from ctcontrol._typing import Noise, Scalar, State
 
 
 class Volatility(ABC):
-    """σ(t, x) of dX = b dt + σ dW, one operator a row."""
+    """σ of dX = b dt + σ dW, one operator a row."""
 
     @abstractmethod
     def mul(self, noise: Noise) -> State:
@@ -82,24 +82,25 @@ class DiagonalVolatility(Volatility):
 
 @dataclass(frozen=True, eq=False)
 class DenseVolatility(Volatility):
-    """σ = value, a matrix (d, k) shared by all rows, for vector states."""
+    """σ = value for vector states: one matrix (d, k) for all rows, or (batch, d, k)."""
 
-    value: Float[Tensor, "d k"]
+    value: Float[Tensor, "*batch d k"]
 
     def noise_like(self, x: State) -> Noise:
         return x.new_empty(len(x), self.value.shape[-1])
 
     def mul(self, noise: Noise) -> State:
-        return noise @ self.value.mT
+        return torch.einsum("...dk,...k->...d", self.value, noise)
 
     def whiten(self, v: State) -> Noise:
         """The least-norm w with σ w = v: |w|² = vᵀ(σσᵀ)⁻¹v, also for more noises than states."""
-        d, k = self.value.shape
+        d, k = self.value.shape[-2:]
         u, stretch, w = torch.linalg.svd(self.value, full_matrices=False)
         rounding = max(d, k) * torch.finfo(v.dtype).eps
-        if k < d or not bool(stretch[-1] > rounding * stretch[0]):
+        if k < d or not bool((stretch[..., -1] > rounding * stretch[..., 0]).all()):
             raise _no_inverse()
-        return v @ u / stretch @ w
+        scaled = torch.einsum("...dk,...d->...k", u, v) / stretch
+        return torch.einsum("...kj,...k->...j", w, scaled)
 
     def trace(self, hessian: Float[Tensor, "batch d d"]) -> Scalar:
-        return torch.einsum("ik,bij,jk->b", self.value, hessian, self.value)
+        return torch.einsum("...ik,...ij,...jk->...", self.value, hessian, self.value)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ctcontrol import (
+    Action,
     Context,
     ElementwiseActionSDE,
     Scalar,
@@ -31,5 +32,5 @@ class ReverseSDE(ElementwiseActionSDE):
     def action_gain(self, t: Time) -> Scalar:
         return self.schedule.beta(t)
 
-    def volatility(self, t: Time, x: State) -> Volatility:
+    def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         return ScalarVolatility(self.schedule.beta(t).sqrt())

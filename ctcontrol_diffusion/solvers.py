@@ -13,6 +13,7 @@ from ctcontrol import (
     Solver,
     State,
     Time,
+    UncontrolledVolatilitySDE,
     check_nonnegative,
     inner,
     like,
@@ -56,13 +57,15 @@ class DDIM(Solver):
         decay, gain, _ = self.coefficients(_schedule(sde), t0, t1)
         return like(decay, x) * x + like(gain, a) * a
 
-    def noise(self, sde: ControlledSDE, t0: Time, t1: Time, x: State, dw: Noise) -> State:
+    def noise(
+        self, sde: ControlledSDE, t0: Time, t1: Time, x: State, a: Action, dw: Noise
+    ) -> State:
         _, _, std = self.coefficients(_schedule(sde), t0, t1)
         return like(std / (t1 - t0).sqrt(), dw) * dw
 
     def step_kl(
         self,
-        sde: ControlledSDE,
+        sde: UncontrolledVolatilitySDE,
         t0: Time,
         t1: Time,
         x: State,

@@ -61,7 +61,7 @@ class Isotropic(ElementwiseActionSDE):
     def action_gain(self, t: Time) -> Scalar:
         return self.gain(t)
 
-    def volatility(self, t: Time, x: State) -> Volatility:
+    def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         return ScalarVolatility(self.spread(t))
 
 

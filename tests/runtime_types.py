@@ -35,7 +35,7 @@ def main(name: str) -> None:
     iteration = next(experiment.iterations())
     states, times = iteration.trajectory.final, iteration.trajectory.times(0)
     try:  # are the checks in force?
-        experiment.setting.problem.sde.volatility(times[1:], states)
+        experiment.setting.problem.sde.volatility(times[1:], states, states)
     except TypeCheckError:
         print(f"{name}: every call had the types and shapes of its signature")
     else:

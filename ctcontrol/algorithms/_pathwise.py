@@ -9,6 +9,7 @@ from ctcontrol._along import gradients_along
 from ctcontrol._checks import CtcontrolError, check_count, check_nonnegative, check_share
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
+from ctcontrol._sde import UncontrolledVolatilitySDE, of_kind
 from ctcontrol._solver import Solver
 from ctcontrol._tensor import inner
 from ctcontrol._trajectory import Trajectory, Transitions
@@ -23,6 +24,8 @@ class PathwisePolicyGradient:
     m is the mean of the step, so for reverse diffusions the bracket is g²Δ⟨μ_θ − μ_old, ∇V⟩:
     the policy gradient with the Gaussian integral over actions done exactly (docs/theory,
     policy gradient, second form). Independent of the exploration; its accuracy is that of ∇V.
+    The Hessian drops out because the volatility does not depend on the action; where it does,
+    `CtcontrolError`.
 
     Attributes:
         proximity: c ≥ 0, adds c times the step KL to the policy that made the rollout: the
@@ -50,6 +53,7 @@ class PathwisePolicyGradient:
         """∇V at the nodes, (steps, batch, *state)."""
         if value is None:
             raise CtcontrolError("PathwisePolicyGradient needs a value function; give one")
+        _shared_volatility(problem)
         return gradients_along(value, trajectory, through_mean=self.through_mean)
 
     def loss(
@@ -57,7 +61,7 @@ class PathwisePolicyGradient:
     ) -> PolicyLoss:
         """The linearised return, as a mean over paths of the sum over steps."""
         assert rows.signal is not None
-        sde, ends = problem.sde, (rows.t0, rows.t1, rows.x)
+        sde, ends = _shared_volatility(problem), (rows.t0, rows.t1, rows.x)
         law = policy.dist(rows.t0, rows.x, rows.context)
         new = solver.mean(sde, *ends, law.mean, rows.context)
         old = solver.mean(sde, *ends, rows.law.mean, rows.context)
@@ -72,3 +76,8 @@ class PathwisePolicyGradient:
         explores = bool((rows.law.std > 0).all())
         log_ratio = law.log_ratio(rows.law, rows.action) if explores else torch.zeros_like(rows.t0)
         return PolicyLoss(loss, log_ratio.detach(), 0.0)
+
+
+def _shared_volatility(problem: ControlProblem) -> UncontrolledVolatilitySDE:
+    remedy = "it drops the Hessian; use a likelihood ratio with ItoAdvantage, e.g. ContinuousPPO"
+    return of_kind(problem.sde, UncontrolledVolatilitySDE, "PathwisePolicyGradient", remedy)

@@ -2,7 +2,12 @@
 
 import torch
 
-from ctcontrol import ActionAffineSDE, ControlledSDE, ElementwiseActionSDE
+from ctcontrol import (
+    ActionAffineSDE,
+    ControlledSDE,
+    ElementwiseActionSDE,
+    UncontrolledVolatilitySDE,
+)
 from tests.helpers import assert_close, assert_covers, normal
 from tests.tables import SDES, Row, kinds, over
 
@@ -26,9 +31,21 @@ class TestSDE:
         part = sde.drift(t[order], x[order], a[order], None)
         assert_close(part, sde.drift(t, x, a, None)[order])
         assert part.dtype == x.dtype
-        noise = torch.ones_like(sde.volatility(t, x).noise_like(x))
-        moved = sde.volatility(t, x).mul(noise)
-        assert_close(sde.volatility(t[order], x[order]).mul(noise[order]), moved[order])
+        noise = torch.ones_like(sde.volatility(t, x, a).noise_like(x))
+        moved = sde.volatility(t, x, a).mul(noise)
+        part = sde.volatility(t[order], x[order], a[order])
+        assert_close(part.mul(noise[order]), moved[order])
+
+    def test_the_kind_says_whether_actions_change_the_volatility(self, case: Row) -> None:
+        sde, (t, x, a) = case.make(), _rows(case)
+        noise = torch.ones_like(sde.volatility(t, x, a).noise_like(x))
+        moved = sde.volatility(t, x, a).mul(noise)
+        other = sde.volatility(t, x, a + 1).mul(noise)
+        if isinstance(sde, UncontrolledVolatilitySDE):
+            assert_close(other, moved, 0.0)
+            assert_close(sde.volatility(t, x).mul(noise), moved, 0.0)
+        else:
+            assert bool((other != moved).any(1).all())
 
     def test_affine_means_affine(self, case: Row) -> None:
         sde, (t, x, a) = case.make(), _rows(case)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from ctcontrol import BrownianPath, Gaussian, Solver
+from ctcontrol import BrownianPath, Gaussian, Solver, UncontrolledVolatilitySDE
 from tests.helpers import assert_close, assert_covers, assert_mean, normal, seeded
 from tests.tables import SOLVERS, Row, kinds, over
 
@@ -24,17 +24,22 @@ def _rows(case: Row) -> tuple[Tensor, Tensor]:
     return normal(BATCH, *case.state, seed=1), normal(BATCH, *case.action, seed=2)
 
 
-def _covariance(case: Row, x: Tensor) -> Tensor:
+def _covariance(case: Row, x: Tensor, a: Tensor) -> Tensor:
     """Of the step, (batch, d, d), from what the solver does with a basis of the noise."""
     solver, sde = case.make(), case.sde()
-    shape = sde.volatility(T0, x).noise_like(x).shape
+    shape = sde.volatility(T0, x, a).noise_like(x).shape
     columns = []
     for i in range(math.prod(shape[1:])):
         unit = torch.zeros(BATCH, math.prod(shape[1:]), dtype=x.dtype)
         unit[:, i] = 1
-        columns.append(solver.noise(sde, T0, T1, x, unit.reshape(shape)).flatten(1))
+        columns.append(solver.noise(sde, T0, T1, x, a, unit.reshape(shape)).flatten(1))
     root = torch.stack(columns, -1)
     return (T1 - T0)[:, None, None] * root @ root.mT
+
+
+def _needs_shared_noise(case: Row) -> None:
+    if not isinstance(case.sde(), UncontrolledVolatilitySDE):
+        pytest.skip("two actions have laws with a KL only where they share their noise")
 
 
 @over(SOLVERS)
@@ -42,40 +47,41 @@ class TestSolver:
     def test_rows_have_their_own_interval(self, case: Row) -> None:
         solver, sde, (x, a) = case.make(), case.sde(), _rows(case)
         whole = solver.mean(sde, T0, T1, x, a, None)
-        dw = normal(*sde.volatility(T0, x).noise_like(x).shape, seed=3)
-        noise = solver.noise(sde, T0, T1, x, dw)
+        dw = normal(*sde.volatility(T0, x, a).noise_like(x).shape, seed=3)
+        noise = solver.noise(sde, T0, T1, x, a, dw)
         assert whole.shape == noise.shape == x.shape
         for i in range(BATCH):
             one = slice(i, i + 1)
             ends = (T0[one], T1[one], x[one])
             assert_close(solver.mean(sde, *ends, a[one], None), whole[one], 1e-13)
-            assert_close(solver.noise(sde, *ends, dw[one]), noise[one], 1e-13)
+            assert_close(solver.noise(sde, *ends, a[one], dw[one]), noise[one], 1e-13)
 
     def test_noise_is_linear_in_the_increment(self, case: Row) -> None:
-        solver, sde, (x, _) = case.make(), case.sde(), _rows(case)
-        shape = sde.volatility(T0, x).noise_like(x).shape
+        solver, sde, (x, a) = case.make(), case.sde(), _rows(case)
+        shape = sde.volatility(T0, x, a).noise_like(x).shape
         u, v = normal(*shape, seed=4), normal(*shape, seed=5)
-        both = solver.noise(sde, T0, T1, x, 2 * u - v)
-        parts = [solver.noise(sde, T0, T1, x, w) for w in (u, v)]
+        both = solver.noise(sde, T0, T1, x, a, 2 * u - v)
+        parts = [solver.noise(sde, T0, T1, x, a, w) for w in (u, v)]
         assert_close(both, 2 * parts[0] - parts[1])
 
     def test_a_simulated_step_has_this_mean_and_covariance(self, case: Row) -> None:
         solver, sde, (x, a) = case.make(), case.sde(), _rows(case)
-        n, covariance = 20_000, _covariance(case, x)
+        n, covariance = 20_000, _covariance(case, x, a)
         for i in range(BATCH):
             rows = torch.full((n,), i)
-            dw = normal(n, *sde.volatility(T0, x).noise_like(x).shape[1:], seed=i)
+            dw = normal(n, *sde.volatility(T0, x, a).noise_like(x).shape[1:], seed=i)
             dw = dw * (T1[i] - T0[i]).sqrt()
             step = solver.mean(sde, T0[rows], T1[rows], x[rows], a[rows], None)
-            step = step + solver.noise(sde, T0[rows], T1[rows], x[rows], dw)
+            step = step + solver.noise(sde, T0[rows], T1[rows], x[rows], a[rows], dw)
             center = solver.mean(sde, T0, T1, x, a, None)[i]
             gap = (step - center).flatten(1)
             assert_mean(gap, 0.0)
             assert_mean(gap[:, :, None] * gap[:, None, :], covariance[i])
 
     def test_step_kl_is_the_kl_of_the_two_step_laws(self, case: Row) -> None:
+        _needs_shared_noise(case)
         solver, sde, (x, a) = case.make(), case.sde(), _rows(case)
-        reference, covariance = normal(*a.shape, seed=6), _covariance(case, x)
+        reference, covariance = normal(*a.shape, seed=6), _covariance(case, x, a)
         laws = [
             MultivariateNormal(solver.mean(sde, T0, T1, x, u, None).flatten(1), covariance)
             for u in (a, reference)
@@ -86,6 +92,7 @@ class TestSolver:
         assert_close(solver.step_kl(sde, T0, T1, x, a, a, None), 0.0)
 
     def test_step_kl_is_differentiable_in_the_action(self, case: Row) -> None:
+        _needs_shared_noise(case)
         solver, sde, (x, a) = case.make(), case.sde(), _rows(case)
         a.requires_grad_()
         solver.step_kl(sde, T0, T1, x, a, torch.zeros_like(a), None).sum().backward()
@@ -100,7 +107,7 @@ class TestSolver:
         assert std.shape == T0.shape
         push = solver.mean(sde, T0, T1, x, a + 1, None) - solver.mean(sde, T0, T1, x, a, None)
         spread = (push.flatten(1) * std[:, None]).abs()
-        covariance = _covariance(case, x)
+        covariance = _covariance(case, x, a)
         assert_close(torch.diag_embed(spread**2), covariance)
 
     def test_action_ratio_equals_transition_ratio(self, case: Row) -> None:
@@ -112,7 +119,7 @@ class TestSolver:
         new, old = Gaussian(other, std), Gaussian(mean, std)
         a = old.sample(seeded(8))
         reached = solver.mean(sde, T0, T1, x, a, None)
-        scale = _covariance(case, x).diagonal(dim1=-2, dim2=-1).sqrt().reshape(x.shape)
+        scale = _covariance(case, x, mean).diagonal(dim1=-2, dim2=-1).sqrt().reshape(x.shape)
         densities = [
             Independent(Normal(solver.mean(sde, T0, T1, x, m, None), scale), x.ndim - 1)
             for m in (other, mean)
@@ -129,21 +136,21 @@ class TestSolver:
         t1 = t0 + 1e-6
         drift = (solver.mean(sde, t0, t1, x, a, None) - x) / (t1 - t0)[0]
         torch.testing.assert_close(drift, sde.drift(t0, x, a, None), rtol=1e-4, atol=1e-4)
-        dw = normal(*sde.volatility(t0, x).noise_like(x).shape, seed=9)
-        expected = sde.volatility(t0, x).mul(dw)
-        noise = solver.noise(sde, t0, t1, x, dw)
+        dw = normal(*sde.volatility(t0, x, a).noise_like(x).shape, seed=9)
+        expected = sde.volatility(t0, x, a).mul(dw)
+        noise = solver.noise(sde, t0, t1, x, a, dw)
         torch.testing.assert_close(noise, expected, rtol=1e-4, atol=1e-4)
 
     def test_coupled_grids_share_their_path(self, case: Row) -> None:
         """Two half steps and one whole step of the same Brownian path end close together."""
         solver, sde, (x, a) = case.make(), case.sde(), _rows(case)
-        path = BrownianPath(1.0, tuple(sde.volatility(T0, x).noise_like(x).shape), seed=1)
+        path = BrownianPath(1.0, tuple(sde.volatility(T0, x, a).noise_like(x).shape), seed=1)
         begin, end = 0.4, 0.404
 
         def step(x: Tensor, t0: float, t1: float) -> Tensor:
             s0, s1 = torch.full_like(T0, t0), torch.full_like(T0, t1)
-            dw = path.increment(t0, t1, sde.volatility(s0, x).noise_like(x))
-            return solver.mean(sde, s0, s1, x, a, None) + solver.noise(sde, s0, s1, x, dw)
+            dw = path.increment(t0, t1, sde.volatility(s0, x, a).noise_like(x))
+            return solver.mean(sde, s0, s1, x, a, None) + solver.noise(sde, s0, s1, x, a, dw)
 
         once = step(x, begin, end)
         twice = step(step(x, begin, 0.402), 0.402, end)

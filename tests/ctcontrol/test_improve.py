@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ctcontrol import (
+    Action,
     ActionAdvantage,
     Algorithm,
     ContinuousPPO,
@@ -349,8 +350,10 @@ def test_one_scheme_runs_and_judges() -> None:
     class Twice(EulerMaruyama):
         """Every step with four times the variance."""
 
-        def noise(self, sde: ControlledSDE, t0: Time, t1: Time, x: State, dw: Noise) -> State:
-            return 2 * super().noise(sde, t0, t1, x, dw)
+        def noise(
+            self, sde: ControlledSDE, t0: Time, t1: Time, x: State, a: Action, dw: Noise
+        ) -> State:
+            return 2 * super().noise(sde, t0, t1, x, a, dw)
 
     class Spy(Broken):
         def signal(

@@ -10,7 +10,6 @@ from ctcontrol import (
     Action,
     BrownianPath,
     Context,
-    ControlledSDE,
     ControlProblem,
     CtcontrolError,
     EulerMaruyama,
@@ -25,6 +24,7 @@ from ctcontrol import (
     TerminalReward,
     Time,
     TimeGrid,
+    UncontrolledVolatilitySDE,
     Volatility,
     WhiteNoise,
     ZeroNoise,
@@ -116,13 +116,13 @@ def test_states_are_rebuilt_from_what_was_recorded() -> None:
     assert path.discount == 0.4
 
 
-class Saturated(ControlledSDE):
+class Saturated(UncontrolledVolatilitySDE):
     """dX = (−X + tanh a) dt + 0.5 dW: the mean of the drift is not the drift at the mean."""
 
     def drift(self, t: Time, x: State, a: Action, context: Context) -> State:
         return a.tanh() - x
 
-    def volatility(self, t: Time, x: State) -> Volatility:
+    def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         return ScalarVolatility(torch.full_like(t, 0.5))
 
 

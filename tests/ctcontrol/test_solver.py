@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ctcontrol import (
+    Action,
     BrownianPath,
     ControlledSDE,
     ControlProblem,
@@ -38,7 +39,7 @@ class Geometric(ElementwiseActionSDE):
     def action_gain(self, t: Time) -> Scalar:
         return torch.ones_like(t)
 
-    def volatility(self, t: Time, x: State) -> Volatility:
+    def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         return DiagonalVolatility(0.5 * x)
 
 

@@ -79,6 +79,6 @@ class GaussianModel:
                 return solver.mean(self.sde, t0, t1, x, a, None)
 
             slope = step(mean + 1) - step(mean)
-            root = solver.noise(self.sde, t0, t1, mean, (t1 - t0).sqrt())
+            root = solver.noise(self.sde, t0, t1, mean, mean, (t1 - t0).sqrt())
             mean, variance = step(mean), slope**2 * variance + root**2
         return float(mean), float(variance)

@@ -62,9 +62,9 @@ def test_steps_are_those_of_diffusers(eta: float, spacing: str, to_one: bool) ->
         step = solver.mean(sde, t0, t1, x, a, None)
         dw = xi * like((t1 - t0).sqrt(), xi)
         if eta > 0:
-            step = step + solver.noise(sde, t0, t1, x, dw)
+            step = step + solver.noise(sde, t0, t1, x, a, dw)
         else:
-            assert_close(solver.noise(sde, t0, t1, x, dw), 0.0)
+            assert_close(solver.noise(sde, t0, t1, x, a, dw), 0.0)
         theirs = made.step(epsilon, k, x, eta=eta, variance_noise=xi if eta > 0 else None)
         torch.testing.assert_close(step, theirs.prev_sample, rtol=1e-5, atol=1e-5)  # pyright: ignore
         checked += 1
@@ -154,7 +154,7 @@ def test_a_policy_that_absorbs_the_noise_is_the_sampler(eta: float) -> None:
         law = policy.dist(t0, x, None)
         assert_close(law.mean, model.score(t0, x))
         up, down = (solver.mean(model.sde, t0, t1, x, law.mean + z, None) for z in (1.0, 0.0))
-        noise = solver.noise(model.sde, t0, t1, x, like((t1 - t0).sqrt(), x))
+        noise = solver.noise(model.sde, t0, t1, x, law.mean, like((t1 - t0).sqrt(), x))
         assert_close((up - down).abs() * like(law.std, x), noise)
         assert float(up[0, 0]) > float(down[0, 0])  # a larger score pushes up
 

@@ -130,6 +130,13 @@ VOLATILITIES = [
         matrix=lambda v: v.value[None],
         singular=lambda: ct.DenseVolatility(normal(3, 1, seed=5) @ normal(1, 5, seed=6)),
     ),
+    row(
+        "DenseRows",
+        ct.DenseVolatility,
+        lambda n: ct.DenseVolatility(normal(n, 3, 4, seed=14)),
+        matrix=lambda v: v.value,
+        singular=lambda: ct.DenseVolatility(torch.eye(3).expand(2, 3, 3).clone().tril(-1)),
+    ),
 ]
 
 # --- policies: make() -> policy; times at which they are defined; action shape; noise or not ---

@@ -69,7 +69,7 @@ class LinearSDE(ActionAffineSDE):
     def action_drift(self, t: Time, a: Action) -> State:
         return a @ self.B.mT
 
-    def volatility(self, t: Time, x: State) -> Volatility:
+    def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         return self.noise.at(t)
 
 
@@ -93,7 +93,7 @@ class ElementwiseLinearSDE(ElementwiseActionSDE):
     def action_gain(self, t: Time) -> Scalar:
         return torch.full_like(t, self.gain)
 
-    def volatility(self, t: Time, x: State) -> Volatility:
+    def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         return self.noise.at(t)
 
 

@@ -37,7 +37,7 @@ class VariancePreservingReversal(ElementwiseActionSDE):
     def action_gain(self, t: Time) -> Scalar:
         return self._beta(t)
 
-    def volatility(self, t: Time, x: State) -> Volatility:
+    def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         return ScalarVolatility(self._beta(t).sqrt())
 
 

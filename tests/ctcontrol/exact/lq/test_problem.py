@@ -98,7 +98,7 @@ def test_drift_and_reward_are_those_of_the_matrices(
 def test_every_kind_of_volatility_is_the_same_matrix(volatility: object) -> None:
     lq = plain(volatility=volatility)
     t, x = torch.zeros(3, dtype=torch.float64), torch.zeros(3, 2, dtype=torch.float64)
-    sigma = lq.problem().sde.volatility(t, x)
+    sigma = lq.problem().sde.volatility(t, x, x)
     noise = torch.eye(lq.volatility.shape[1], dtype=torch.float64)[:3]
     noise = torch.cat([noise, torch.zeros(3 - len(noise), noise.shape[1]).double()])
     expected = noise.numpy() @ lq.volatility.T

@@ -34,7 +34,7 @@ def generator_rate(
     jet = value.jet(time, x, None, hessian=True)
     assert jet.hessian is not None
     drift = problem.sde.drift(time, x, u, None)
-    trace = problem.sde.volatility(time, x).trace(jet.hessian)
+    trace = problem.sde.volatility(time, x, u).trace(jet.hessian)
     rate = jet.time + (drift * jet.gradient).sum(1) + trace / 2 - lq.discount * jet.value
     return (rate + problem.reward.running(time, x, u, None)).numpy()
 

@@ -72,7 +72,7 @@ def test_the_value_solves_the_equation_of_optimal_control(tilt: MixtureTilt, see
     problem, jet = tilt.problem(), tilt.value().jet(t, x, None, hessian=True)
     assert jet.hessian is not None
     drift = problem.sde.drift(t, x, tilt.pretrained_score(t, x, None), None)
-    volatility = problem.sde.volatility(t, x)
+    volatility = problem.sde.volatility(t, x, x)
     square = volatility.mul(jet.gradient).square().sum(1) / (2 * tilt.kl_weight)
     residual = jet.time + (drift * jet.gradient).sum(1) + volatility.trace(jet.hessian) / 2 + square
     scale = 1 + jet.time.abs() + square
