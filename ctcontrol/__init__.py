@@ -1,10 +1,5 @@
 """Continuous-time stochastic control in PyTorch: environments, solvers, learning, exact answers."""
 
-from ctcontrol._advantage import ActionAdvantage as ActionAdvantage
-from ctcontrol._advantage import AdvantageEstimator as AdvantageEstimator
-from ctcontrol._advantage import ItoAdvantage as ItoAdvantage
-from ctcontrol._advantage import MonteCarloAdvantage as MonteCarloAdvantage
-from ctcontrol._advantage import TemporalDifferenceAdvantage as TemporalDifferenceAdvantage
 from ctcontrol._along import gradients_along as gradients_along
 from ctcontrol._along import values_along as values_along
 from ctcontrol._checks import CtcontrolError as CtcontrolError
@@ -14,10 +9,6 @@ from ctcontrol._checks import check_count as check_count
 from ctcontrol._checks import check_nonnegative as check_nonnegative
 from ctcontrol._checks import check_positive as check_positive
 from ctcontrol._checks import check_rows as check_rows
-from ctcontrol._critic import Critic as Critic
-from ctcontrol._critic import MonteCarloFit as MonteCarloFit
-from ctcontrol._critic import NoiseAwareFit as NoiseAwareFit
-from ctcontrol._critic import TemporalDifferenceFit as TemporalDifferenceFit
 from ctcontrol._estimate import Estimate as Estimate
 from ctcontrol._gaussian import Gaussian as Gaussian
 from ctcontrol._improve import Iteration as Iteration
@@ -74,7 +65,20 @@ from ctcontrol._volatility import DenseVolatility as DenseVolatility
 from ctcontrol._volatility import DiagonalVolatility as DiagonalVolatility
 from ctcontrol._volatility import ScalarVolatility as ScalarVolatility
 from ctcontrol._volatility import Volatility as Volatility
+from ctcontrol.advantages import ActionAdvantage as ActionAdvantage
+from ctcontrol.advantages import AdvantageEstimator as AdvantageEstimator
+from ctcontrol.advantages import CenteredAdvantage as CenteredAdvantage
+from ctcontrol.advantages import GeneralizedAdvantage as GeneralizedAdvantage
+from ctcontrol.advantages import ItoAdvantage as ItoAdvantage
+from ctcontrol.advantages import MonteCarloAdvantage as MonteCarloAdvantage
+from ctcontrol.advantages import NoiseAwareAdvantage as NoiseAwareAdvantage
+from ctcontrol.advantages import TemporalDifferenceAdvantage as TemporalDifferenceAdvantage
 from ctcontrol.algorithms import Algorithm as Algorithm
 from ctcontrol.algorithms import ContinuousPPO as ContinuousPPO
 from ctcontrol.algorithms import PathwisePolicyGradient as PathwisePolicyGradient
 from ctcontrol.algorithms import PolicyLoss as PolicyLoss
+from ctcontrol.critics import Critic as Critic
+from ctcontrol.critics import LambdaReturnFit as LambdaReturnFit
+from ctcontrol.critics import MonteCarloFit as MonteCarloFit
+from ctcontrol.critics import NoiseAwareFit as NoiseAwareFit
+from ctcontrol.critics import TemporalDifferenceFit as TemporalDifferenceFit

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ctcontrol._tensor import rows_of
+from ctcontrol._tensor import inner, rows_of
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._value import Value
 
@@ -41,3 +41,24 @@ def gradients_along(value: Value, trajectory: Trajectory, *, through_mean: bool)
         for i in torch.arange(len(rows), device=rows.t0.device).split(ROWS)
     ]
     return torch.cat(parts).reshape(trajectory.states[:-1].shape)
+
+
+def residuals(values: Tensor, trajectory: Trajectory) -> Tensor:
+    """δ_k = e^{−ρΔ_k} V_{k+1} − V_k + gain_k, (steps, batch), from `values_along`.
+
+    e^{−ρt_k} δ_k are the increments of the process that is a martingale exactly if V is the
+    value of the policy (Jia and Zhou 2022, 2108.06655).
+    """
+    shrink = (-trajectory.discount * trajectory.lengths).exp()
+    return shrink * values[1:] - values[:-1] + trajectory.gains
+
+
+def martingale_along(value: Value, trajectory: Trajectory, *, through_mean: bool) -> Tensor:
+    """⟨∇V(t_k, X_k), innovation_k⟩, (steps, batch): mean zero given the past, whatever V is.
+
+    The part of V's change over a step that the simulator's own noise made, to first order.
+    """
+    gradient = gradients_along(value, trajectory, through_mean=through_mean)
+    with torch.no_grad():
+        flat = inner(gradient.flatten(0, 1), trajectory.innovations.flatten(0, 1))
+    return flat.reshape(trajectory.steps, trajectory.batch)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError, NumericalError, check_count, check_finite
-from ctcontrol._critic import Critic
 from ctcontrol._estimate import Estimate
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
@@ -19,6 +18,7 @@ from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._updater import Updater
 from ctcontrol._value import Value
 from ctcontrol.algorithms._base import Algorithm
+from ctcontrol.critics import Critic
 
 RATIO_TOLERANCE = 1e-4
 """Largest |log ratio| allowed before the first update, where the ratio is 1 by definition."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ctcontrol._advantage import AdvantageEstimator, TemporalDifferenceAdvantage
 from ctcontrol._checks import (
     CtcontrolError,
     check_count,
@@ -19,6 +18,7 @@ from ctcontrol._solver import Solver
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._transform import AdvantageTransform
 from ctcontrol._value import Value
+from ctcontrol.advantages import AdvantageEstimator, TemporalDifferenceAdvantage
 from ctcontrol.algorithms._base import PolicyLoss, penalty
 
 

@@ -140,6 +140,21 @@ ADVANTAGES = [
         needs_value=False,
         exact="value",
     ),
+    row(
+        "NoiseAware",
+        ct.NoiseAwareAdvantage,
+        ct.NoiseAwareAdvantage,
+        needs_value=True,
+        exact="value",
+    ),
+    row(
+        "Generalized",
+        ct.GeneralizedAdvantage,
+        lambda: ct.GeneralizedAdvantage(decay=3.0),
+        needs_value=True,
+        exact="value",
+    ),
+    row("Centered", ct.CenteredAdvantage, ct.CenteredAdvantage, needs_value=True, exact="gradient"),
 ]
 
 TRANSFORMS = [
@@ -152,6 +167,18 @@ TRANSFORMS = [
 CRITICS = [
     row("MonteCarlo", ct.MonteCarloFit, ct.MonteCarloFit, bootstraps=False),
     row("NoiseAware", ct.NoiseAwareFit, ct.NoiseAwareFit, bootstraps=False),
+    row(
+        "NoiseAwareLambda",
+        ct.NoiseAwareFit,
+        lambda **settings: ct.NoiseAwareFit(decay=2.0, **settings),
+        bootstraps=True,
+    ),
+    row(
+        "LambdaReturn",
+        ct.LambdaReturnFit,
+        lambda **settings: ct.LambdaReturnFit(decay=2.0, **settings),
+        bootstraps=True,
+    ),
     row(
         "TemporalDifference",
         ct.TemporalDifferenceFit,

@@ -1,0 +1,139 @@
+"""In closed form from ∇V: no next state, no Hessian, no variance from the noise."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ctcontrol._along import gradients_along
+from ctcontrol._checks import CtcontrolError
+from ctcontrol._gaussian import Gaussian
+from ctcontrol._problem import ControlProblem
+from ctcontrol._sde import UncontrolledVolatilitySDE, of_kind
+from ctcontrol._solver import Solver
+from ctcontrol._tensor import inner
+from ctcontrol._trajectory import Trajectory, Transitions
+from ctcontrol._typing import Action, Scalar, State
+from ctcontrol._value import Value
+from ctcontrol.advantages._base import needed
+
+MOST_COORDINATES = 64
+"""Action coordinates up to which an average over actions is taken node by node."""
+
+
+@dataclass(frozen=True)
+class ActionAdvantage:
+    """Closed form: [⟨m(a) − m(μ), ∇V⟩/Δ + r(a) − r(μ)], m the mean of the step.
+
+    For Euler m(a) − m(μ) = (b(a) − b(μ))Δ, which for reverse diffusions is g²⟨a − μ, ∇V⟩: the
+    closed-form advantage rate of Score as Action without the terms that no action changes
+    (docs/theory, advantage rate). No next state and no Hessian; its variance does not grow as
+    Δ → 0. Without the Hessian it is wrong, at order one, where the volatility depends on the
+    action: such dynamics raise `CtcontrolError`.
+
+    Attributes:
+        through_mean: differentiate V also through the policy's mean inside it (the denoised
+            image); exact and dearer.
+    """
+
+    through_mean: bool = True
+
+    def __call__(
+        self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
+    ) -> Tensor:
+        value = needed(value, self)
+        uncontrolled(problem, self)
+        gradient = gradients_along(value, trajectory, through_mean=self.through_mean)
+        with torch.no_grad():
+            rows = trajectory.transitions()
+            slopes = gradient.flatten(0, 1)
+            rate = action_terms(problem, solver, rows, slopes, rows.action)
+        return rate.reshape(trajectory.steps, trajectory.batch)
+
+
+@dataclass(frozen=True)
+class CenteredAdvantage:
+    """The action's terms minus their average over the policy:
+
+    [⟨m(a), ∇V⟩/Δ + r(a)] − E_{a′∼π}[⟨m(a′), ∇V⟩/Δ + r(a′)], so that E_π of the rate is 0.
+
+    What `ActionAdvantage` leaves out is restored: with the exact V this is q itself, up to the
+    O(Δt) between the mean of the step and the drift, so it may stand in a performance
+    difference. The average is exact for rewards and step means that are polynomials of degree
+    three in the action, or sums of functions of single coordinates of degree five (Gauss–Hermite
+    with three nodes a coordinate); for affine dynamics with a quadratic running reward, in
+    particular. A reward that is not smooth in the action is averaged approximately. One
+    evaluation of reward and drift for each of 2m + 1 nodes, m action coordinates.
+
+    Attributes:
+        through_mean: as in `ActionAdvantage`.
+
+    Raises:
+        CtcontrolError: more than 64 action coordinates, or a controlled volatility.
+    """
+
+    through_mean: bool = True
+
+    def __call__(
+        self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
+    ) -> Tensor:
+        value = needed(value, self)
+        uncontrolled(problem, self)
+        gradient = gradients_along(value, trajectory, through_mean=self.through_mean)
+        with torch.no_grad():
+            rows = trajectory.transitions()
+            slopes = gradient.flatten(0, 1)
+            taken = action_terms(problem, solver, rows, slopes, rows.action)
+            average = average_action_terms(problem, solver, rows, slopes, rows.law)
+        return (taken - average).reshape(trajectory.steps, trajectory.batch)
+
+
+def uncontrolled(problem: ControlProblem, who: object) -> UncontrolledVolatilitySDE:
+    """The dynamics, or a `CtcontrolError` where the action moves the volatility."""
+    remedy = "it drops the Hessian; use ItoAdvantage or TemporalDifferenceAdvantage"
+    return of_kind(problem.sde, UncontrolledVolatilitySDE, type(who).__name__, remedy)
+
+
+def action_terms(
+    problem: ControlProblem, solver: Solver, rows: Transitions, gradient: State, action: Action
+) -> Scalar:
+    """⟨m(a) − m(μ), ∇V⟩/Δ + r(a) − r(μ), μ the recorded mean: what depends on the action, (rows,).
+
+    It is 0 at the mean, which keeps the differences of nearby actions accurate.
+    """
+    ends, running = (rows.t0, rows.t1, rows.x), problem.reward.running
+    taken = solver.mean(problem.sde, *ends, action, rows.context)
+    center = solver.mean(problem.sde, *ends, rows.law.mean, rows.context)
+    reward = running(rows.t0, rows.x, action, rows.context) - running(
+        rows.t0, rows.x, rows.law.mean, rows.context
+    )
+    return inner(taken - center, gradient) / (rows.t1 - rows.t0) + reward
+
+
+def average_action_terms(
+    problem: ControlProblem, solver: Solver, rows: Transitions, gradient: State, law: Gaussian
+) -> Scalar:
+    """The mean of `action_terms` over actions from `law`, by three nodes a coordinate, (rows,).
+
+    E f(a) ≈ f(μ) + Σ_i [f(μ + √3 ς_i e_i) + f(μ − √3 ς_i e_i) − 2f(μ)]/6.
+    """
+    center = action_terms(problem, solver, rows, gradient, law.mean)
+    shape = law.mean.shape
+    if not bool((law.std > 0).any()):
+        return center
+    coordinates = shape[1:].numel()
+    if coordinates > MOST_COORDINATES:
+        raise CtcontrolError(
+            f"averaging over actions with {coordinates} coordinates takes {2 * coordinates + 1} "
+            f"evaluations of reward and drift, and {MOST_COORDINATES} coordinates are the most; "
+            "use ActionAdvantage, or a policy without exploration"
+        )
+    reach = 3**0.5 * law.spread.expand(shape).flatten(1)
+    total = center
+    for i in range(coordinates):
+        shift = torch.zeros_like(reach)
+        shift[:, i] = reach[:, i]
+        shift = shift.reshape(shape)
+        for action in (law.mean + shift, law.mean - shift):
+            total = total + (action_terms(problem, solver, rows, gradient, action) - center) / 6
+    return total
