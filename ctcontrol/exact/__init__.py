@@ -1,5 +1,8 @@
 """Problems whose answers are known exactly: the ground truth of tests and validation.
 
-Each room is one family: `lq` (linear-quadratic control), `tilt` (diffusion models of Gaussian and
-mixture data, tilted by a quadratic reward). The generic code never imports them.
+Each room is one family. The generic code never imports them.
+
+*   `lq`: linear-quadratic control.
+*   `exploratory_lq`: the same in one dimension with a volatility that the action controls.
+*   `tilt`: diffusion models of Gaussian and mixture data, tilted by a quadratic reward.
 """

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import ctcontrol as ct
-from ctcontrol.exact import lq, tilt
+from ctcontrol.exact import exploratory_lq, lq, tilt
 from ctcontrol.exact.tilt._problem import VariancePreservingReversal
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.schedule import NoiseSchedule
@@ -69,6 +69,13 @@ def mixture() -> tilt.MixtureTilt:
     )
 
 
+def investment() -> exploratory_lq.ErgodicLQ:
+    """One state and one action that moves drift and noise; every coefficient is there."""
+    return exploratory_lq.ErgodicLQ(
+        A=-0.7, B=0.8, C=0.3, D=0.5, M=1.2, N=1.0, R=0.2, P=0.3, Q=-0.1, temperature=0.25
+    )
+
+
 SDES = [
     row("ReverseSDE", ReverseSDE, lambda: ReverseSDE(schedule()), state=(2, 3), action=(2, 3)),
     row(
@@ -91,6 +98,13 @@ SDES = [
         lambda: integrator().problem().sde,
         state=(2,),
         action=(2,),
+    ),
+    row(
+        "MultiplicativeNoise",
+        exploratory_lq.MultiplicativeNoiseSDE,
+        lambda: investment().sde(),
+        state=(1,),
+        action=(1,),
     ),
 ]
 
@@ -220,6 +234,15 @@ SOLVERS = [
         sde=lambda: plant().problem().sde,
         state=(3,),
         action=(2,),
+        absorbs=False,
+    ),
+    row(
+        "EulerMaruyama/controlled",
+        ct.EulerMaruyama,
+        ct.EulerMaruyama,
+        sde=lambda: investment().sde(),
+        state=(1,),
+        action=(1,),
         absorbs=False,
     ),
     row(
