@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 import ctcontrol as ct
-from ctcontrol.exact import lq, tilt
+from ctcontrol.exact import exploratory_lq, lq, tilt
 from tests.helpers import normal
 from tests.tables._row import F64, row
-from tests.tables.dynamics import GRID, linear_mean, mixture, plant
+from tests.tables.dynamics import GRID, investment, linear_mean, mixture, plant
 
 # --- links: make(horizon) -> link ---------------------------------------------------------------
 
@@ -41,6 +41,10 @@ def smooth_reward(x: Tensor, context: object = None) -> Tensor:
 
 def _plant_policy() -> lq.LinearGaussianPolicy:
     return lq.LinearGaussianPolicy(normal(2, 3, seed=11).numpy(), [0.2, -0.3], std=[0.3, 0.4])
+
+
+def _investor() -> lq.LinearGaussianLaw:
+    return lq.LinearGaussianLaw([[0.5]], [0.2], 0.3)
 
 
 VALUES = [
@@ -78,6 +82,13 @@ VALUES = [
         states=2,
         terminal=lambda x: mixture().reward(x),
     ),
+    row(
+        "ExploratoryLQ",
+        exploratory_lq.QuadraticValue,
+        lambda: investment().value(_investor(), 1.0),
+        states=1,
+        terminal=lambda x: investment().problem(1.0, tail=_investor()).reward.terminal(x, None),
+    ),
 ]
 
 # --- rewards: make() -> reward; states, actions, contexts --------------------------------------
@@ -89,6 +100,14 @@ REWARDS = [
         lambda: ct.TerminalReward(smooth_reward),
         state=(3,),
         action=(2,),
+        context=lambda n: None,
+    ),
+    row(
+        "ScalarQuadratic",
+        exploratory_lq.ScalarQuadraticReward,
+        lambda: investment().problem(1.0).reward,
+        state=(1,),
+        action=(1,),
         context=lambda n: None,
     ),
     row(
