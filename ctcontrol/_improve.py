@@ -9,16 +9,20 @@ from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError, NumericalError, check_count, check_finite
 from ctcontrol._estimate import Estimate
+from ctcontrol._natural import NaturalUpdater
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._simulate import simulate
 from ctcontrol._solver import EulerMaruyama, Solver
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._trajectory import Trajectory, Transitions
-from ctcontrol._updater import Updater
+from ctcontrol._updater import Reevaluate, Updater
 from ctcontrol._value import Value
-from ctcontrol.algorithms._base import Algorithm
+from ctcontrol.algorithms._base import Algorithm, PolicyLoss
 from ctcontrol.critics import Critic
+
+AnyUpdater = Updater | NaturalUpdater
+"""A step of an optimiser, or a natural gradient with a line search."""
 
 RATIO_TOLERANCE = 1e-4
 """Largest |log ratio| allowed before the first update, where the ratio is 1 by definition."""
@@ -42,6 +46,8 @@ class Iteration:
             nan without one.
         gradient_norm: of the policy, mean over minibatches, before clipping.
         updates: optimiser steps of the policy.
+        algorithm: the one to go on with, its coefficients adapted to these updates; a caller
+            that saves it and gives it to `improve` again continues exactly.
     """
 
     index: int
@@ -56,6 +62,7 @@ class Iteration:
     explained_variance: float
     gradient_norm: float
     updates: int
+    algorithm: Algorithm
 
 
 def improve(
@@ -66,9 +73,10 @@ def improve(
     *,
     batch: int,
     minibatch: int,
-    updater: Updater,
+    updater: AnyUpdater,
     generator: torch.Generator,
     solver: Solver | None = None,
+    behavior: Policy | None = None,
     value: Value | None = None,
     critic: Critic | None = None,
     critic_updater: Updater | None = None,
@@ -84,13 +92,15 @@ def improve(
     Args:
         problem: what is maximised.
         policy: trained in place.
-        algorithm: signal and loss.
+        algorithm: signal and loss; adaptive coefficients are those of the first iteration.
         grid: decision times of the rollouts.
         batch: paths an iteration.
         minibatch: rows (steps of paths) an update of the policy.
         updater: steps the policy's parameters.
         generator: the only source of randomness.
         solver: scheme of the rollouts; Euler–Maruyama by default.
+        behavior: draws the actions of the rollouts in place of `policy`, for algorithms that
+            learn off policy; what an iteration reports is then of this policy.
         value: the critic's value function, if the algorithm wants one.
         critic: its targets; required with `critic_updater` exactly when `value` is to be trained.
         critic_updater: steps the value's parameters.
@@ -109,22 +119,31 @@ def improve(
             "a critic, its updater and a value function belong together; give all three, or no "
             "critic"
         )
-    scheme = solver or EulerMaruyama()
+    if behavior is not None and not algorithm.off_policy:
+        raise CtcontrolError(
+            f"{type(algorithm).__name__} learns from rollouts of the policy itself; leave "
+            "`behavior` out, or use QLearning, which learns from any"
+        )
+    scheme, actor = solver or EulerMaruyama(), policy if behavior is None else behavior
 
     def turns() -> Iterator[Iteration]:
+        now = algorithm
         for index in itertools.count(start):
-            path = simulate(problem, policy, grid, batch, generator=generator, solver=scheme)
+            path = simulate(problem, actor, grid, batch, generator=generator, solver=scheme)
             value_loss = explained = float("nan")
             if critic is not None and critic_updater is not None and value is not None:
                 value_loss, explained = _fit(value, critic, critic_updater, path, generator)
-            waits = index < policy_waits or algorithm.epochs == 0
-            losses = (
-                []
-                if waits
-                else _descend(
-                    problem, scheme, policy, value, algorithm, updater, path, minibatch, generator
-                )
-            )
+            losses: list[_Step] = []
+            if index >= policy_waits and now.epochs > 0:
+                signal = now.signal(problem, scheme, value, path)
+                remedy = "the value function may have diverged"
+                check_finite("the advantages", {"signal": signal}, remedy)
+                rows = path.transitions(signal=signal)
+                for part in now.minibatches(rows, minibatch, generator):
+                    evaluate = _Evaluation(problem, scheme, policy, now, part)
+                    first = not losses and behavior is None
+                    losses.append(_descend(evaluate, updater, check_ratio=first))
+                now = now.adapted(policy, rows)
             yield Iteration(
                 index=index,
                 trajectory=path,
@@ -138,6 +157,7 @@ def improve(
                 explained_variance=explained,
                 gradient_norm=_mean([step.gradient_norm for step in losses]),
                 updates=len(losses),
+                algorithm=now,
             )
 
     return turns()
@@ -151,30 +171,36 @@ class _Step:
     gradient_norm: float
 
 
-def _descend(
-    problem: ControlProblem,
-    solver: Solver,
-    policy: Policy,
-    value: Value | None,
-    algorithm: Algorithm,
-    updater: Updater,
-    trajectory: Trajectory,
-    minibatch: int,
-    generator: torch.Generator,
-) -> list[_Step]:
-    signal = algorithm.signal(problem, solver, value, trajectory)
-    check_finite("the advantages", {"signal": signal}, "the value function may have diverged")
-    rows = trajectory.transitions(signal=signal)
-    done: list[_Step] = []
-    for _ in range(algorithm.epochs):
-        for part in rows.minibatches(minibatch, generator, share=algorithm.share):
-            result = algorithm.loss(problem, solver, policy, part)
-            if not done:
-                _check_ratio(result.log_ratio, part)
-            norm = _guarded(updater, result.loss, part)
-            size = float(result.log_ratio.abs().mean())
-            done.append(_Step(float(result.loss.detach()), result.clip_fraction, size, norm))
-    return done
+@dataclass(frozen=True, eq=False)
+class _Evaluation:
+    """The loss on a minibatch as a function of the policy's parameters."""
+
+    problem: ControlProblem
+    solver: Solver
+    policy: Policy
+    algorithm: Algorithm
+    rows: Transitions
+
+    def result(self) -> PolicyLoss:
+        return self.algorithm.loss(self.problem, self.solver, self.policy, self.rows)
+
+    def again(self) -> tuple[Tensor, Tensor]:
+        result = self.result()
+        if result.law is None:
+            raise CtcontrolError(
+                f"{type(self.algorithm).__name__} does not report the policy's law, and a natural "
+                "gradient needs it; set `law` of its PolicyLoss, or use Updater"
+            )
+        return result.loss, self.rows.law.kl(result.law).mean()
+
+
+def _descend(evaluate: _Evaluation, updater: AnyUpdater, *, check_ratio: bool) -> _Step:
+    result = evaluate.result()
+    if check_ratio:
+        _check_ratio(result.log_ratio, evaluate.rows)
+    norm = _guarded(updater, result.loss, evaluate.rows, evaluate.again)
+    size = float(result.log_ratio.abs().mean())
+    return _Step(float(result.loss.detach()), result.clip_fraction, size, norm)
 
 
 def _fit(
@@ -184,23 +210,25 @@ def _fit(
     trajectory: Trajectory,
     generator: torch.Generator,
 ) -> tuple[float, float]:
-    targets = critic.targets(value, trajectory)
-    check_finite("the critic", {"targets": targets}, "the value function may have diverged")
-    rows = trajectory.transitions(target=targets)
+    rows = critic.rows(value, trajectory)
+    assert rows.target is not None
+    check_finite("the critic", {"targets": rows.target}, "the value function may have diverged")
     losses: list[float] = []
     for _ in range(critic.epochs):
         for part in rows.minibatches(critic.minibatch, generator, share=critic.share):
             loss = critic.loss(value, part)
             _guarded(updater, loss, part)
             losses.append(float(loss.detach()))
-    spread = float(targets.var())
+    spread = float(rows.target.var())
     explained = 1 - 2 * losses[0] / spread if spread > 0 else float("nan")
     return _mean(losses), explained
 
 
-def _guarded(updater: Updater, loss: Tensor, rows: Transitions) -> float:
+def _guarded(
+    updater: AnyUpdater, loss: Tensor, rows: Transitions, again: Reevaluate | None = None
+) -> float:
     try:
-        return updater.step(loss)
+        return updater.step(loss, again)
     except NumericalError as error:
         raise NumericalError(str(error), _tensors(rows)) from None
 

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from ctcontrol._checks import CtcontrolError, NumericalError, check_nonnegative, check_positive
 
+Reevaluate = Callable[[], tuple[Tensor, Tensor]]
+"""() -> (loss, mean KL from the policy of the rollout) at the parameters as they now are."""
+
 
 @dataclass(frozen=True)
 class WarmupCosine:
@@ -38,6 +41,16 @@ class WarmupCosine:
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def trainable(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are trained; raises `CtcontrolError` if there are none."""
+    found = [p for p in module.parameters() if p.requires_grad]
+    if not found:
+        raise CtcontrolError(
+            f"{type(module).__name__} has no trainable parameters; an updater needs some"
+        )
+    return found
+
+
 class Updater:
     """Gradient step on the trainable parameters of a module.
 
@@ -57,11 +70,7 @@ class Updater:
         clip_norm: float = 1.0,
         schedule: Callable[[int], float] | None = None,
     ) -> None:
-        self.parameters = [p for p in module.parameters() if p.requires_grad]
-        if not self.parameters:
-            raise CtcontrolError(
-                f"{type(module).__name__} has no trainable parameters; an updater needs some"
-            )
+        self.parameters = trainable(module)
         self.optimizer = optimizer
         self.clip_norm = check_positive("clip_norm", clip_norm)
         self.schedule = schedule
@@ -90,8 +99,10 @@ class Updater:
         )
         return cls(module, optimizer, clip_norm=clip_norm, schedule=schedule)
 
-    def step(self, loss: Tensor) -> float:
+    def step(self, loss: Tensor, again: Reevaluate | None = None) -> float:
         """Descend `loss`; returns the norm of the gradient before clipping.
+
+        A first-order step looks at the loss once and leaves `again` aside.
 
         Raises:
             NumericalError: the loss or its gradient is NaN or infinite; nothing was changed.

@@ -97,7 +97,7 @@ def _has_shape(candidate: type, protocol: type) -> bool:
             if not hasattr(candidate, name):
                 return False
         elif inspect.isfunction(member) and (name == "__call__" or not name.startswith("_")):
-            mine = vars(candidate).get(name)
+            mine = getattr(candidate, name, None)
             if not inspect.isfunction(mine) or _parameters(mine) != _parameters(member):
                 return False
     return True

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ctcontrol._along import gradients_along
-from ctcontrol._checks import CtcontrolError, check_count, check_nonnegative, check_share
+from ctcontrol._checks import CtcontrolError, check_nonnegative
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._sde import UncontrolledVolatilitySDE, of_kind
@@ -14,11 +14,11 @@ from ctcontrol._solver import Solver
 from ctcontrol._tensor import inner
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._value import Value
-from ctcontrol.algorithms._base import PolicyLoss, penalty
+from ctcontrol.algorithms._base import Passes, PolicyLoss, penalty
 
 
 @dataclass(frozen=True)
-class PathwisePolicyGradient:
+class PathwisePolicyGradient(Passes):
     """Minimise −E Σ_k e^{−ρt_k} [⟨m_θ − m_old, ∇V⟩ + (r(μ_θ) − r(μ_old))Δ_k] + penalties.
 
     m is the mean of the step, so for reverse diffusions the bracket is g²Δ⟨μ_θ − μ_old, ∇V⟩:
@@ -31,21 +31,15 @@ class PathwisePolicyGradient:
         proximity: c ≥ 0, adds c times the step KL to the policy that made the rollout: the
             trust region whose maximiser is a plain regression (docs/theory, prox). Needs
             steps with noise.
-        epochs: passes over a rollout.
-        share: share of the rows used in a pass, in (0, 1].
         through_mean: differentiate V also through the policy's mean inside it.
     """
 
     proximity: float = 0.0
-    epochs: int = 1
-    share: float = 1.0
     through_mean: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_nonnegative("proximity", self.proximity)
-        if check_nonnegative("epochs", self.epochs):
-            check_count("epochs", self.epochs)
-        check_share("share", self.share)
 
     def signal(
         self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
@@ -75,7 +69,7 @@ class PathwisePolicyGradient:
         loss = rows.steps * (cost - rows.weight * gain).mean()
         explores = bool((rows.law.std > 0).all())
         log_ratio = law.log_ratio(rows.law, rows.action) if explores else torch.zeros_like(rows.t0)
-        return PolicyLoss(loss, log_ratio.detach(), 0.0)
+        return PolicyLoss(loss, log_ratio.detach(), law=law)
 
 
 def _shared_volatility(problem: ControlProblem) -> UncontrolledVolatilitySDE:

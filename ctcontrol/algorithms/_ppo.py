@@ -1,17 +1,13 @@
-"""Proximal policy optimisation in continuous time: the clipped surrogate of advantage rates."""
+"""Proximal policy optimisation in continuous time: the surrogate of advantage rates, held near."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import (
-    CtcontrolError,
-    check_count,
-    check_nonnegative,
-    check_positive,
-    check_share,
-)
+from ctcontrol._checks import check_positive
+from ctcontrol._gaussian import Gaussian
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._solver import Solver
@@ -19,65 +15,88 @@ from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._transform import AdvantageTransform
 from ctcontrol._value import Value
 from ctcontrol.advantages import AdvantageEstimator, TemporalDifferenceAdvantage
-from ctcontrol.algorithms._base import PolicyLoss, penalty
+from ctcontrol.algorithms._base import Passes, PolicyLoss, penalty
+from ctcontrol.algorithms._rates import advantage_rates
+from ctcontrol.algorithms._trust import TrustPenalty
+
+ROWS = 8192
+"""Rows whose KL is measured together."""
 
 
 @dataclass(frozen=True)
-class ContinuousPPO:
-    """Minimise −E Σ_k e^{−ρt_k} Δ_k min(ϱ_k A_k, clip(ϱ_k, 1 ± ε) A_k) + direct penalty.
+class ContinuousPPO(Passes):
+    """Minimise −E Σ_k e^{−ρt_k} Δ_k [min(ϱ_k A_k, clip(ϱ_k, 1 ± ε) A_k) − C d_k] + direct penalty.
 
-    ϱ_k is the likelihood ratio of the drawn action and A_k its advantage *rate*. At ϱ = 1 the
-    gradient is the policy gradient of J (docs/theory, surrogate). DDPO is this with a
-    `NoiseAbsorbingPolicy` and `MonteCarloAdvantage`; CTRL is this with advantages from a value
-    function.
+    ϱ_k is the likelihood ratio of the drawn action, A_k its advantage *rate* and d_k a distance
+    of the policies. At ϱ = 1 the gradient is the policy gradient of J (docs/theory, surrogate).
+    DDPO is this with a `NoiseAbsorbingPolicy` and `MonteCarloAdvantage`; CTRL is this with
+    advantages from a value function; CPPO (Zhao, Tang and Yao 2023) is this without `clip` and
+    with the `trust` of a `RootKLPenalty`; TRPO is this without `clip`, with a trust penalty of
+    constant coefficient, and stepped by a `NaturalUpdater`, whose line search then ascends the
+    lower bound L − C E Σ e^{−ρt} Δ d.
 
     Attributes:
         advantage: the estimator of rates.
-        clip: ε, bound on |ϱ − 1|.
-        epochs: passes over a rollout.
-        share: share of the rows used in a pass, in (0, 1]; an unbiased saving.
+        clip: ε, bound on |ϱ − 1|; None for no bound.
         log_ratio_scale: multiplies log ϱ. 1 is the true ratio; 1/d is the mean over d
             coordinates that DDPO's code uses.
         transform: applied to the rates, e.g. per-prompt standardisation.
+        trust: the penalty C d and how C adapts; None for none.
     """
 
     advantage: AdvantageEstimator = field(default_factory=TemporalDifferenceAdvantage)
-    clip: float = 0.2
-    epochs: int = 1
-    share: float = 1.0
+    clip: float | None = 0.2
     log_ratio_scale: float = 1.0
     transform: AdvantageTransform | None = None
+    trust: TrustPenalty | None = None
 
     def __post_init__(self) -> None:
-        check_positive("clip", self.clip)
-        if check_nonnegative("epochs", self.epochs):
-            check_count("epochs", self.epochs)
-        check_share("share", self.share)
+        super().__post_init__()
+        if self.clip is not None:
+            check_positive("clip", self.clip)
         check_positive("log_ratio_scale", self.log_ratio_scale)
 
     def signal(
         self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
     ) -> Tensor:
         """Advantage rates, (steps, batch); `CtcontrolError` where the policy does not explore."""
-        if not bool((trajectory.stds > 0).all()):
-            raise CtcontrolError(
-                "the policy draws some actions with std 0 and so has no likelihood ratio; "
-                "give it an exploration std > 0, or use PathwisePolicyGradient, which needs none"
-            )
-        rates = self.advantage(problem, solver, value, trajectory)
-        return rates if self.transform is None else self.transform(rates, trajectory)
+        return advantage_rates(self.advantage, self.transform, problem, solver, value, trajectory)
 
     def loss(
         self, problem: ControlProblem, solver: Solver, policy: Policy, rows: Transitions
     ) -> PolicyLoss:
-        """The clipped surrogate, as a mean over paths of the sum over steps."""
+        """The surrogate, as a mean over paths of the sum over steps."""
         assert rows.signal is not None
         law = policy.dist(rows.t0, rows.x, rows.context)
         log_ratio = self.log_ratio_scale * law.log_ratio(rows.law, rows.action)
         ratio = log_ratio.exp()
-        clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
-        gain = torch.minimum(ratio * rows.signal, clipped * rows.signal)
+        gain, outside = ratio * rows.signal, 0.0
+        if self.clip is not None:
+            clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
+            gain = torch.minimum(gain, clipped * rows.signal)
+            outside = float(((ratio.detach() - 1).abs() > self.clip).float().mean())
+        if self.trust is not None:
+            gain = gain - self.trust.coefficient * self._distance(self.trust, rows, law)
         gain = rows.weight * (rows.t1 - rows.t0) * gain
         loss = rows.steps * (penalty(problem, solver, rows, law) - gain).mean()
-        outside = (ratio.detach() - 1).abs() > self.clip
-        return PolicyLoss(loss, log_ratio.detach(), float(outside.float().mean()))
+        return PolicyLoss(loss, log_ratio.detach(), outside, law)
+
+    def adapted(self, policy: Policy, rows: Transitions) -> Self:
+        """The same with the trust coefficient that follows the distance the policy moved."""
+        if self.trust is None or self.trust.factor == 1:
+            return self
+        return replace(self, trust=self.trust.adapted(self.moved(self.trust, policy, rows)))
+
+    @torch.no_grad()
+    def moved(self, trust: TrustPenalty, policy: Policy, rows: Transitions) -> float:
+        """Mean distance of `policy` from the law of the rows, weighted by e^{−ρt}Δ."""
+        weight = rows.weight * (rows.t1 - rows.t0)
+        total = weight.new_zeros(())
+        for index in torch.arange(len(rows), device=weight.device).split(ROWS):
+            part = rows[index]
+            law = policy.dist(part.t0, part.x, part.context)
+            total += (weight[index] * self._distance(trust, part, law)).sum()
+        return float(total / weight.sum())
+
+    def _distance(self, trust: TrustPenalty, rows: Transitions, law: Gaussian) -> Tensor:
+        return trust.distance(rows.law.kl(law))

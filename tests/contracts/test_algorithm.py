@@ -265,7 +265,9 @@ class _Run:
             critic_updater=self.updaters[1],
             start=start,
         )
-        return itertools.islice(run, iterations)
+        for turn in itertools.islice(run, iterations):
+            self.algorithm = turn.algorithm
+            yield turn
 
     def state(self) -> dict[str, Any]:
         modules: dict[str, nn.Module] = {"policy": self.policy, "value": self.value}
@@ -273,6 +275,7 @@ class _Run:
             **{name: copy.deepcopy(m.state_dict()) for name, m in modules.items()},
             "updaters": [copy.deepcopy(u.state_dict()) for u in self.updaters],
             "generator": self.generator.get_state(),
+            "algorithm": self.algorithm,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -281,6 +284,7 @@ class _Run:
         for updater, saved in zip(self.updaters, state["updaters"], strict=True):
             updater.load_state_dict(saved)
         self.generator.set_state(state["generator"])
+        self.algorithm = state["algorithm"]
 
     def same_as(self, other: "_Run") -> bool:
         mine = [*self.policy.parameters(), *self.value.parameters()]

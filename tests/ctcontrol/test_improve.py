@@ -27,6 +27,7 @@ from ctcontrol import (
     Noise,
     NoiseAwareFit,
     NumericalError,
+    Passes,
     PathwisePolicyGradient,
     PinnedValue,
     Policy,
@@ -214,14 +215,12 @@ def test_explained_variance_by_hand() -> None:
 
 
 @dataclass(frozen=True)
-class Broken:
+class Broken(Passes):
     """An algorithm that yields what it is told."""
 
     signal_value: float = 0.0
     loss_value: float = 0.0
     ratio: float = 0.0
-    epochs: int = 1
-    share: float = 1.0
 
     def signal(
         self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory

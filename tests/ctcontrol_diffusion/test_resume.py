@@ -23,7 +23,7 @@ MOMENTS = {
     "in the middle of an iteration": """
 from ctcontrol import Updater
 step, seen = Updater.step, []
-Updater.step = lambda self, loss: die() if len(seen) > 40 else (seen.append(0), step(self, loss))[1]
+Updater.step = lambda *a: die() if len(seen) > 40 else (seen.append(0), step(*a))[1]
 """,
     "after a line of metrics, before its checkpoint": """
 from ctcontrol_diffusion.run.keeper import Keeper

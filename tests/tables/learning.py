@@ -43,6 +43,16 @@ def _plant_policy() -> lq.LinearGaussianPolicy:
     return lq.LinearGaussianPolicy(normal(2, 3, seed=11).numpy(), [0.2, -0.3], std=[0.3, 0.4])
 
 
+def _linear_value() -> ct.LinearValue:
+    value = ct.LinearValue(
+        lambda t, x, c: (1 - t[:, None]) * torch.cat([x, x.square()], 1),
+        6,
+        lambda t, x, c: smooth_reward(x, c),
+    )
+    torch.nn.init.constant_(value.theta, 0.3)
+    return value
+
+
 def _investor() -> lq.LinearGaussianLaw:
     return lq.LinearGaussianLaw([[0.5]], [0.2], 0.3)
 
@@ -74,6 +84,13 @@ VALUES = [
         states=3,
         terminal=lambda x: plant().problem().reward.terminal(x, None),
         times=GRID.times[[0, 1, 1, 2, 3, 4, 0]],  # defined there only, without a rate in time
+    ),
+    row(
+        "LinearInParameters",
+        ct.LinearValue,
+        _linear_value,
+        states=3,
+        terminal=smooth_reward,
     ),
     row(
         "Tilt",
@@ -204,6 +221,20 @@ CRITICS = [
         ct.TemporalDifferenceFit,
         bootstraps=True,
     ),
+    row("OneStepResidual", ct.OneStepResidualFit, ct.OneStepResidualFit, bootstraps=True),
+]
+
+# --- test functions: make() -> test function of a value with 2 features; how many they are ------
+
+TEST_FUNCTIONS = [
+    row("ParameterGradient", ct.ParameterGradient, ct.ParameterGradient, count=2),
+    row("EligibilityTrace", ct.EligibilityTrace, lambda: ct.EligibilityTrace(2.0), count=2),
+    row(
+        "StateFunctions",
+        ct.StateFunctions,
+        lambda: ct.StateFunctions(lambda t, x, c: torch.cat([t[:, None], x, x.square()], 1)),
+        count=5,
+    ),
 ]
 
 # --- algorithms: make(**settings) -> algorithm; `learns_std` where the std has a gradient --------
@@ -218,6 +249,30 @@ ALGORITHMS = [
             learns_std=a.exact == "value",
         )
         for a in ADVANTAGES
+    ),
+    *(
+        row(
+            f"PPO/{name}",
+            ct.ContinuousPPO,
+            lambda trust=trust, **settings: ct.ContinuousPPO(clip=None, trust=trust, **settings),
+            exact="value",
+            learns_std=True,
+        )
+        for name, trust in (("KL", ct.KLPenalty(0.7)), ("RootKL", ct.RootKLPenalty(0.7)))
+    ),
+    *(
+        row(
+            f"PolicyGradient/{name}",
+            ct.PolicyGradient,
+            lambda chosen=chosen, **settings: ct.PolicyGradient(**chosen, **settings),
+            exact="value",
+            learns_std=True,
+        )
+        for name, chosen in (
+            ("offline", {}),
+            ("online", {"online": True}),
+            ("test", {"test": lambda law, rows: 0.3 * ct.inner(law.mean, rows.x)}),
+        )
     ),
     row(
         "Pathwise",
