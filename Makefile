@@ -12,7 +12,7 @@ COVERAGE := 85
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test check bench format clean
+.PHONY: help train test validate mutants check bench format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,12 @@ train: $(VENV)/.installed-runtime  ## Fine-tune the embedded diffusion model (ab
 
 test: $(VENV)/.installed-tests  ## Run the tests; the whole suite also has to cover 85 % of the code
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(if $(ARGS),$(ARGS),--cov --cov-fail-under=$(COVERAGE))
+
+validate: $(VENV)/.installed-runtime  ## Check every theorem of docs/theory.md, with error bars (about three minutes)
+	OMP_NUM_THREADS=1 $(PY) -m validation $(ARGS) --jobs $(JOBS)
+
+mutants: $(VENV)/.installed-tests  ## Break the source one line at a time; the tests must notice
+	OMP_NUM_THREADS=1 $(PY) -m tests.mutants $(ARGS) --jobs $(JOBS)
 
 check: $(VENV)/.installed-dev  ## Check style, format, types and who may import whom
 	$(PY) -m ruff check .
@@ -40,7 +46,7 @@ format: $(VENV)/.installed-dev  ## Rewrite the files in the project's format
 clean:  ## Remove the environment and what the tools left behind, never your runs
 	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .benchmarks .hypothesis \
 		.pytest_cache .ruff_cache .import_linter_cache
-	find ctcontrol ctcontrol_diffusion tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find ctcontrol ctcontrol_diffusion validation tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the environment ---------------------------------------------------------------------------------
 

@@ -1,0 +1,91 @@
+"""The command: what it prints, writes, refuses and returns."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ctcontrol import Estimate
+from validation import _run, _write
+from validation.__main__ import main
+from validation._report import Claim, Plot, Report, Series, at_least, equal, rate, sampled, slope
+
+
+def report(*claims: Claim) -> Report:
+    """A report with a small plot."""
+    plot = Plot("p", "x", "y", (Series("s", (1.0, 2.0), (1.0, 2.0), (0.1, 0.1)),))
+    return Report("Title", "says", "if", "where", ("ctcontrol.simulate",), claims, plot)
+
+
+@pytest.fixture
+def one_theorem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checking anything gives one claim that holds and one that does not."""
+    outcome = report(equal("good", "1 = 1", 1, 1), equal("bad", "1 = 2 | 3", 1, 2))
+    monkeypatch.setattr(
+        _run, "check_all", lambda names, size, jobs: (_run.Outcome(n, outcome, 0.1) for n in names)
+    )
+
+
+def test_a_failing_claim_is_shown_and_gives_status_one(
+    one_theorem: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "claims.json"
+    assert main(["kl_identity", "--json", str(file)]) == 1
+    out = capsys.readouterr().out
+    assert "FAILS" in out
+    assert "1 of 2 claims hold" in out
+    keys = ["theorem", "name", "expected", "estimate", "stderr", "tolerance", "passed"]
+    claims = json.loads(file.read_text())["claims"]
+    assert [list(claim) for claim in claims] == [keys, keys]
+    assert [claim["passed"] for claim in claims] == [True, False]
+
+
+def test_pages_and_figures_are_written(one_theorem: None, tmp_path: Path) -> None:
+    page, pictures, docs = tmp_path / "v.html", tmp_path / "figures", tmp_path / "docs"
+    main(["kl_identity", "--html", str(page), "--figures", str(pictures), "--docs", str(docs)])
+    assert "data:image/png" in page.read_text()
+    assert (pictures / "kl_identity.png").read_bytes().startswith(b"\x89PNG")
+    assert r"1 = 2 \| 3" in (docs / "kl_identity.md").read_text()
+    assert "(kl_identity.md)" in (docs / "index.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["kl_identiti"], "did you mean 'kl_identity'"),
+        (["--size", "huge"], "one of small, full"),
+        (["--json", "/nowhere/claims.json"], "cannot be written"),
+        (["--figures", "/dev/null/figures"], "cannot be made"),
+        (["--jobs", "0"], "--jobs"),
+    ],
+)
+def test_mistakes_are_refused_in_one_sentence(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_hyphens_and_repeats_in_names_do_not_matter() -> None:
+    assert _run.chosen(["kl-identity", "kl_identity"]) == ["kl_identity"]
+
+
+def test_what_is_not_finite_never_passes() -> None:
+    assert not equal("n", "nan", float("nan"), 0).passed
+    assert not sampled("s", "no error bar", Estimate(0.0, float("nan"), 1), 0.0).passed
+    assert not at_least("a", "inf", float("inf"), 0.0).passed
+
+
+def test_slopes_carry_the_sampling_error() -> None:
+    sizes = (0.4, 0.2, 0.1)
+    exact = slope(sizes, [3 * s**2 for s in sizes])
+    assert exact.mean == pytest.approx(2, abs=1e-12)
+    noisy = rate("r", "slope", sizes, [3 * s**2 for s in sizes], 1.0, 0.1, [s**2 for s in sizes])
+    assert noisy.stderr == pytest.approx(0.3333 / (0.4804530**0.5 * 2**0.5), rel=1e-3)
+    assert noisy.tolerance > 1
+
+
+def test_cells_show_the_relation() -> None:
+    assert _write.cells(at_least("a", "b", 2, 1))[0] == "≥ 1"

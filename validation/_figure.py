@@ -1,0 +1,53 @@
+"""The figure of a theorem, as a PNG."""
+
+import io
+
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from validation._report import Plot
+
+_COLORS = ("#1f6feb", "#d1242f", "#1a7f37", "#8250df", "#9a6700")
+_STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "lines.linewidth": 1.8,
+}
+
+
+def draw(plot: Plot) -> bytes:
+    """PNG bytes; the same for the same numbers."""
+    with rc_context(_STYLE):  # type: ignore[arg-type]  # matplotlib wants literal keys
+        figure = Figure(figsize=(6.4, 3.8), layout="constrained", dpi=110)
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        for index, series in enumerate(plot.series):
+            if series.reference:
+                axes.plot(series.x, series.y, color="#57606a", ls=(0, (4, 3)), label=series.name)
+                continue
+            color = _COLORS[index % len(_COLORS)]
+            bars = [2 * s for s in series.stderr] or None
+            axes.errorbar(
+                series.x,
+                series.y,
+                bars,
+                color=color,
+                marker="o" if len(series.x) < 30 else "",
+                markersize=4,
+                capsize=2,
+                label=series.name,
+            )
+        if plot.log_x:
+            axes.set_xscale("log")
+        if plot.log_y:
+            axes.set_yscale("log")
+        axes.set(title=plot.title, xlabel=plot.x, ylabel=plot.y)
+        axes.legend(frameon=False, fontsize=9)
+        buffer = io.BytesIO()
+        canvas.print_png(buffer, metadata={"Software": ""})
+    return buffer.getvalue()

@@ -1,0 +1,132 @@
+"""Outcomes as JSON, as a page, as figures and as documentation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ctcontrol_diffusion.report.blocks import Card, Column, cards, note, picture, section, table
+from ctcontrol_diffusion.report.page import page
+from validation._figure import draw
+from validation._report import Claim
+from validation._run import Outcome
+
+COMMAND = "python -m validation"
+
+
+def records(outcomes: Sequence[Outcome]) -> dict[str, list[dict[str, Any]]]:
+    """Every claim as plain data."""
+    return {
+        "claims": [
+            {
+                "theorem": outcome.theorem,
+                "name": claim.name,
+                "expected": claim.expected,
+                "estimate": claim.estimate,
+                "stderr": claim.stderr,
+                "tolerance": claim.tolerance,
+                "passed": claim.passed,
+            }
+            for outcome in outcomes
+            for claim in outcome.report.claims
+        ]
+    }
+
+
+def cells(claim: Claim) -> tuple[str, str, str, str]:
+    """Expected, estimate, tolerance and verdict as text."""
+    sign = "" if claim.relation == "=" else f"{claim.relation} "
+    error = f" ± {claim.stderr:.1g}" if claim.stderr else ""
+    verdict = "holds" if claim.passed else "FAILS"
+    return (
+        f"{sign}{claim.expected:.6g}",
+        f"{claim.estimate:.6g}{error}",
+        f"{claim.tolerance:.1g}",
+        verdict,
+    )
+
+
+def html(outcomes: Sequence[Outcome], command: str) -> str:
+    """One self-contained page."""
+    claims = [claim for outcome in outcomes for claim in outcome.report.claims]
+    good = sum(claim.passed for claim in claims)
+    head = [
+        Card("claims that hold", f"{good} of {len(claims)}"),
+        Card("theorems", str(len(outcomes))),
+        Card("time", f"{sum(outcome.seconds for outcome in outcomes):.0f} s"),
+    ]
+    columns = [
+        Column("expected"),
+        Column("estimate ± s.e."),
+        Column("tolerance"),
+        Column("verdict"),
+    ]
+    bodies = [
+        section(
+            outcome.report.title,
+            note(outcome.report.statement),
+            table(
+                ["claim"],
+                columns,
+                [([claim.statement], cells(claim)) for claim in outcome.report.claims],
+            ),
+            picture(draw(outcome.report.plot), outcome.report.plot.title),
+        )
+        for outcome in outcomes
+    ]
+    return page("Validation", f"Every theorem, seen to hold: {command}", cards(head), *bodies)
+
+
+def figures(outcomes: Sequence[Outcome], folder: Path) -> None:
+    """One PNG a theorem."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for outcome in outcomes:
+        (folder / f"{outcome.theorem}.png").write_bytes(draw(outcome.report.plot))
+
+
+def documentation(outcomes: Sequence[Outcome], folder: Path, command: str) -> None:
+    """One Markdown page a theorem, with its figure, and an index."""
+    figures(outcomes, folder)
+    lines = ["# Validation", "", f"Made by `{command}`.", ""]
+    lines += ["| theorem | claims that hold | seconds |", "|---|---|---|"]
+    for outcome in outcomes:
+        report = outcome.report
+        good = len(report.claims) - outcome.failed
+        name = f"[{report.title}]({outcome.theorem}.md)"
+        lines.append(f"| {name} | {good} of {len(report.claims)} | {outcome.seconds:.0f} |")
+        (folder / f"{outcome.theorem}.md").write_text(_document(outcome, command), "utf-8")
+    (folder / "index.md").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _document(outcome: Outcome, command: str) -> str:
+    report = outcome.report
+    rows = [
+        f"| {_safe(claim.statement)} | {' | '.join(map(_safe, cells(claim)))} |"
+        for claim in report.claims
+    ]
+    code = ", ".join(f"`{name}`" for name in report.code)
+    return "\n".join(
+        [
+            f"# {report.title}",
+            "",
+            report.statement,
+            "",
+            f"**Assumptions.** {report.assumptions}",
+            "",
+            f"**Source.** {report.source}",
+            "",
+            f"**Code.** {code}; checked by `validation/{outcome.theorem}.py`.",
+            "",
+            "| claim | expected | estimate ± s.e. | tolerance | verdict |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            f"![{report.plot.title}]({outcome.theorem}.png)",
+            "",
+            f"Made by `{command}`.",
+            "",
+        ]
+    )
+
+
+def _safe(text: str) -> str:
+    return text.replace("|", "\\|")
