@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import ctcontrol as ct
-from ctcontrol.exact import exploratory_lq, lq, tilt
-from ctcontrol.exact.tilt._problem import VariancePreservingReversal
+from ctcontrol.exact import exploratory_lq, lq, portfolio, tilt
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.schedule import NoiseSchedule
 from ctcontrol_diffusion.solvers import DDIM
@@ -76,14 +75,29 @@ def investment() -> exploratory_lq.ErgodicLQ:
     )
 
 
+def merton() -> portfolio.MertonLog:
+    """A stock worth more than all one has."""
+    return portfolio.MertonLog(
+        drift=0.12, rate=0.03, volatility=0.25, horizon=1.0, temperature=0.02
+    )
+
+
 SDES = [
     row("ReverseSDE", ReverseSDE, lambda: ReverseSDE(schedule()), state=(2, 3), action=(2, 3)),
-    row(
-        "VariancePreservingReversal",
-        VariancePreservingReversal,
-        lambda: mixture().problem().sde,
-        state=(2,),
-        action=(2,),
+    *(
+        row(
+            f"Reversal/{name}",
+            tilt.Reversal,
+            lambda forward=forward, eta=eta: tilt.Reversal(forward, eta),
+            state=(2,),
+            action=(2,),
+        )
+        for name, forward, eta in (
+            ("VP", tilt.VariancePreserving(0.1, 8.0), 1.0),
+            ("SubVP", tilt.SubVariancePreserving(0.1, 8.0), 0.5),
+            ("VE", tilt.VarianceExploding(0.1, 5.0), 1.0),
+            ("FlowMatching", tilt.FlowMatching(), 0.0),
+        )
     ),
     row(
         "LinearSDE",
@@ -103,6 +117,20 @@ SDES = [
         "MultiplicativeNoise",
         exploratory_lq.MultiplicativeNoiseSDE,
         lambda: investment().sde(),
+        state=(1,),
+        action=(1,),
+    ),
+    row(
+        "Wealth",
+        portfolio.WealthSDE,
+        lambda: merton().problem().sde,
+        state=(1,),
+        action=(1,),
+    ),
+    row(
+        "LogWealth",
+        portfolio.LogWealthSDE,
+        lambda: merton().log_problem().sde,
         state=(1,),
         action=(1,),
     ),
@@ -212,6 +240,20 @@ POLICIES = [
         ),
         absorbs=False,
         trained=0,
+    ),
+    row(
+        "Fraction",
+        portfolio.FractionPolicy,
+        lambda: portfolio.FractionPolicy(portfolio.Fraction(0.8, 0.3)),
+        absorbs=False,
+        trained=2,
+    ),
+    row(
+        "Investment",
+        portfolio.InvestmentPolicy,
+        lambda: portfolio.InvestmentPolicy(portfolio.Investment(0.8, 0.3, 0.5), 1.6, 1.0),
+        absorbs=False,
+        trained=3,
     ),
 ]
 

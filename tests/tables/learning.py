@@ -4,10 +4,11 @@ import torch
 from torch import Tensor, nn
 
 import ctcontrol as ct
-from ctcontrol.exact import exploratory_lq, lq, tilt
+from ctcontrol.exact import exploratory_lq, lq, portfolio, tilt
 from tests.helpers import normal
+from tests.problems import regulator
 from tests.tables._row import F64, row
-from tests.tables.dynamics import GRID, investment, linear_mean, mixture, plant
+from tests.tables.dynamics import GRID, investment, linear_mean, merton, mixture, plant
 
 # --- links: make(horizon) -> link ---------------------------------------------------------------
 
@@ -18,7 +19,8 @@ LINKS = [
     row("Variance", ct.Variance, lambda horizon: ct.Variance(lambda t: 1 - (t / horizon) ** 2)),
 ]
 
-# --- values: make() -> value over states (batch, d); terminal(x) is the reward at t = horizon ---
+# --- values: make() -> value over states (batch, d); terminal(x) is the reward at t = horizon;
+# domain maps normal numbers to states where not all are allowed ---------------------------------
 
 
 class Network(nn.Module):
@@ -55,6 +57,12 @@ def _linear_value() -> ct.LinearValue:
 
 def _investor() -> lq.LinearGaussianLaw:
     return lq.LinearGaussianLaw([[0.5]], [0.2], 0.3)
+
+
+def _market() -> portfolio.MeanVariance:
+    return portfolio.MeanVariance(
+        sharpe=0.9, volatility=0.4, horizon=1.0, initial_wealth=1.0, target=1.4, temperature=0.3
+    )
 
 
 VALUES = [
@@ -100,11 +108,33 @@ VALUES = [
         terminal=lambda x: mixture().reward(x),
     ),
     row(
+        "TiltPretrained",
+        tilt.PretrainedValue,
+        lambda: mixture().pretrained_value(),
+        states=2,
+        terminal=lambda x: mixture().reward(x),
+    ),
+    row(
         "ExploratoryLQ",
         exploratory_lq.QuadraticValue,
         lambda: investment().value(_investor(), 1.0),
         states=1,
         terminal=lambda x: investment().problem(1.0, tail=_investor()).reward.terminal(x, None),
+    ),
+    row(
+        "MeanVariance",
+        portfolio.MeanVarianceValue,
+        lambda: _market().value(portfolio.Investment(0.8, 0.3, 0.5)),
+        states=1,
+        terminal=lambda x: _market().problem().reward.terminal(x, None),
+    ),
+    row(
+        "Merton",
+        portfolio.MertonValue,
+        lambda: merton().value(portfolio.Fraction(0.8, 0.3)),
+        states=1,
+        domain=torch.exp,
+        terminal=lambda x: merton().problem().reward.terminal(x, None),
     ),
 ]
 
@@ -125,6 +155,16 @@ REWARDS = [
         lambda: investment().problem(1.0).reward,
         state=(1,),
         action=(1,),
+        context=lambda n: None,
+    ),
+    row(
+        "ScorePenalty",
+        tilt.ScorePenaltyReward,
+        lambda: tilt.ScorePenaltyReward(
+            tilt.FlowMatching(), mixture().pretrained_score, 0.7, smooth_reward
+        ),
+        state=(2,),
+        action=(2,),
         context=lambda n: None,
     ),
     row(
@@ -198,6 +238,12 @@ TRANSFORMS = [
     row("PerContext", ct.StandardizePerContext, ct.StandardizePerContext),
 ]
 
+
+def _contract_mean() -> nn.Module:
+    """The mean of the policy that the contract of critics runs."""
+    return regulator().mean(normal(2, 2, seed=1) / 2, normal(2, seed=2) / 2)
+
+
 # --- critics: make() -> critic; `bootstraps` where the target depends on the value being right ---
 
 CRITICS = [
@@ -222,6 +268,15 @@ CRITICS = [
         bootstraps=True,
     ),
     row("OneStepResidual", ct.OneStepResidualFit, ct.OneStepResidualFit, bootstraps=True),
+    row(
+        "QLearning",
+        ct.QLearningFit,
+        lambda **settings: ct.QLearningFit(
+            policy=ct.GaussianPolicy(_contract_mean(), 0.4), temperature=0.5, **settings
+        ),
+        bootstraps=True,
+        regularizer="temperature",
+    ),
 ]
 
 # --- test functions: make() -> test function of a value with 2 features; how many they are ------
@@ -287,5 +342,23 @@ ALGORITHMS = [
         lambda **settings: ct.PathwisePolicyGradient(proximity=0.5, **settings),
         exact="gradient",
         learns_std=False,
+    ),
+    *(
+        row(
+            f"ProximalRegression/{c:g}",
+            ct.ProximalRegression,
+            lambda c=c, **settings: ct.ProximalRegression(proximity=c, **settings),
+            exact="gradient",
+            learns_std=False,
+        )
+        for c in (0.0, 0.5)
+    ),
+    row(
+        "QLearning",
+        ct.QLearning,
+        ct.QLearning,
+        exact="value",
+        learns_std=True,
+        regularizers=["temperature"],
     ),
 ]

@@ -1,23 +1,49 @@
-"""Fine-tuning a diffusion model of Gaussian data: a linear-quadratic problem in disguise."""
+"""Fine-tuning a diffusion model of Gaussian data with a penalty on path KL."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ctcontrol._checks import CtcontrolError, check_positive
-from ctcontrol.exact.lq import Coefficients, LinearQuadraticSystem, Quadratic
-from ctcontrol.exact.lq._arrays import Array, Numbers, as_array, as_definite, as_symmetric
-from ctcontrol.exact.tilt._schedule import VariancePreserving
+from ctcontrol._problem import ControlProblem
+from ctcontrol._regularizer import PathKL
+from ctcontrol._reward import TerminalReward
+from ctcontrol.exact.lq import LinearGaussianLaw
+from ctcontrol.exact.lq._arrays import Array, Numbers
+from ctcontrol.exact.lq._functionals import Integrand, moments
+from ctcontrol.exact.lq._system import AnyPolicy, as_law
+from ctcontrol.exact.tilt._gaussians import GaussianLaw, gaussian_kl
+from ctcontrol.exact.tilt._mixture import unbearable
+from ctcontrol.exact.tilt._reversal import Reversal
+from ctcontrol.exact.tilt._schedule import ForwardProcess
+from ctcontrol.exact.tilt._scores import AffineScoreProblem
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """KL of the paths, of the samples, and what lies between, in nats: path = marginal + gap.
+
+    Attributes:
+        path: KL(P ‖ P_ref) of the paths.
+        marginal: KL(P_T ‖ P_ref,T) of the samples alone.
+        gap: ½E^P∫|σ∇log(p_t/p_ref,t) − σ⁻¹(b − b_ref)|²dt ≥ 0, integrated by itself.
+    """
+
+    path: float
+    marginal: float
+    gap: float
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class GaussianTilt(LinearQuadraticSystem):
-    """max E[r(Y_T) − κ/2 ∫β|u|²dt] with the action u = a − s_pre, the correction of the score.
+class GaussianTilt(AffineScoreProblem):
+    """max E[r(Y_T)] − κ KL(P ‖ P_pre) over affine corrections u = a − s_pre of the score.
 
-    dY = [½βY + β(s_pre + u)]dt + √β dW at s = T − t, data N(m, V), and r(y) = bᵀy − ½yᵀKy. The
-    pretrained score s_pre(s, x) = −S_s⁻¹(x − α_s m), S_s = α_s²V + σ_s²I, is affine, so every
-    affine correction u = −Kx + k is a policy of a linear-quadratic system. (docs/theory, reverse
-    SDE; linear-quadratic problems.)
+    KL(P ‖ P_pre) = ½(c/η)²E∫g²|u|²dt with c = ½(1 + η²): the factor of g²|u|² is 1/2 at η = 1 and
+    grows without bound as η → 0. The optimum at η = 1 is the score of the noised target
+    p* ∝ p_data e^{r/κ}. Started at the noised data it misses p*: for a linear reward its mean is
+    m + (1 − ϱ_T^{2η²})Vb/κ instead of m + Vb/κ, which `optimal_end` gives for any reward and
+    start, and `tilted_start` repairs. (docs/theory, reverse SDE; path KL.)
 
     Args:
         schedule: the forward process.
@@ -26,106 +52,148 @@ class GaussianTilt(LinearQuadraticSystem):
         linear: b, (d,), reward per unit of state.
         quadratic: K, (d, d) symmetric; a number is that multiple of I.
         kl_weight: κ > 0, reward per nat.
+        eta: η > 0, the noise of the sampler.
         start: the law of Y_0: (mean, covariance); that of the noised data, N(α_T m, S_T), by
             default.
 
     Raises:
-        CtcontrolError: shapes that do not fit, or a reward that no κ-tilted law can bear:
-            V⁻¹ + K/κ must be positive definite.
+        CtcontrolError: shapes that do not fit, eta = 0 (then path KL is infinite: see
+            `DeterministicTilt`), or a reward that no κ-tilted law can bear: V⁻¹ + K/κ must be
+            positive definite.
     """
 
-    schedule: VariancePreserving
-    mean: Array
-    covariance: Array
-    linear: Array
-    quadratic: Array
     kl_weight: float
 
     def __init__(
         self,
-        schedule: VariancePreserving,
+        schedule: ForwardProcess,
         *,
         mean: Numbers,
         covariance: Numbers,
         linear: Numbers,
         quadratic: Numbers = 0.0,
         kl_weight: float,
+        eta: float = 1.0,
         start: tuple[Numbers, Numbers] | None = None,
     ) -> None:
-        m = as_array("mean", mean)
-        if m.ndim != 1:
-            raise CtcontrolError(f"mean must be a vector (states,), got shape {m.shape}")
-        d, eye = len(m), np.eye(len(m))
-        V = as_array("covariance", covariance)
-        K = as_array("quadratic", quadratic)
-        fields = {
-            "schedule": schedule,
-            "mean": m,
-            "covariance": as_definite("covariance", V * eye if V.ndim == 0 else V, d),
-            "linear": as_array("linear", linear, (d,)),
-            "quadratic": as_symmetric("quadratic", K * eye if K.ndim == 0 else K, d),
-            "kl_weight": check_positive("kl_weight", kl_weight),
-            "horizon": schedule.horizon,
-            "discount": 0.0,
-            "temperature": 0.0,
-        }
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
-        precision = np.linalg.inv(self.covariance) + self.quadratic / kl_weight
-        if np.linalg.eigvalsh(precision)[0] <= 0:
+        if not eta > 0:
             raise CtcontrolError(
-                "the reward grows faster than the data's density falls, so the tilted law has no "
-                "density; raise kl_weight, or make the quadratic cost larger"
+                f"eta must be > 0, got {eta}: without noise path KL is infinite; use "
+                "DeterministicTilt, which penalizes scores instead"
             )
-        first, second = start if start is not None else self.noised(schedule.horizon)
-        object.__setattr__(self, "initial_mean", as_array("start mean", first, (d,)))
-        spread = as_symmetric("start covariance", second, d)
-        object.__setattr__(self, "initial_covariance", spread)
-
-    @property
-    def states(self) -> int:
-        return len(self.mean)
-
-    @property
-    def actions(self) -> int:
-        return len(self.mean)
-
-    @property
-    def terminal(self) -> Quadratic:
-        """r(y) = bᵀy − ½yᵀKy."""
-        return Quadratic(self.quadratic / 2, -self.linear / 2, np.zeros(()))
-
-    def noised(self, s: float) -> tuple[Array, Array]:
-        """Mean α_s m and covariance S_s of the data noised up to diffusion time s."""
-        alpha, eye = self.schedule.alpha(s), np.eye(len(self.mean))
-        return alpha * self.mean, alpha**2 * self.covariance + self.schedule.variance(s) * eye
-
-    def score(self, t: float) -> tuple[Array, Array]:
-        """(H, h) with s_pre = h − Hx at control time t; (d, d) and (d,)."""
-        center, spread = self.noised(self.horizon - t)
-        H = np.linalg.inv(spread)
-        return H, H @ center
-
-    def coefficients(self, t: float) -> Coefficients:
-        """A = ½β − βS⁻¹, B = βI, f = βS⁻¹αm, R = ½κβI and Ξ = βI at s = T − t."""
-        beta, eye = self.schedule.beta(self.horizon - t), np.eye(self.states)
-        H, h = self.score(t)
-        none = np.zeros_like(eye)
-        return Coefficients(
-            A=beta * (0.5 * eye - H),
-            B=beta * eye,
-            f=beta * h,
-            Q=none,
-            R=0.5 * self.kl_weight * beta * eye,
-            S=none,
-            diffusion=beta * eye,
+        kappa = check_positive("kl_weight", kl_weight)
+        object.__setattr__(self, "kl_weight", kappa)
+        super().__init__(
+            schedule,
+            mean=mean,
+            covariance=covariance,
+            linear=linear,
+            quadratic=quadratic,
+            eta=eta,
+            score_cost=kappa * ((1 + eta**2) / (2 * eta)) ** 2,
+            start=start,
         )
+        if np.linalg.eigvalsh(np.linalg.inv(self.covariance) + self.quadratic / kappa)[0] <= 0:
+            raise unbearable()
 
-    def target(self) -> tuple[Array, Array]:
-        """Mean and covariance of p* ∝ p_data e^{r/κ}: (V⁻¹ + K/κ)⁻¹ and its product with
-
-        V⁻¹m + b/κ. The optimal policy ends there if it starts at its own noised law.
-        """
+    def target(self) -> GaussianLaw:
+        """Mean and covariance of p* ∝ p_data e^{r/κ}: V* = (V⁻¹ + K/κ)⁻¹, V*(V⁻¹m + b/κ)."""
         precision = np.linalg.inv(self.covariance)
         spread = np.linalg.inv(precision + self.quadratic / self.kl_weight)
         return spread @ (precision @ self.mean + self.linear / self.kl_weight), spread
+
+    def tilted_start(self) -> GaussianLaw:
+        """Mean and covariance of p_0* ∝ p_0 e^{V(0,·)/κ}, p_0 the law of Y_0.
+
+        Where p_0 is the noised data, the optimal policy started there ends at the target, for
+        every η; at η = 1 it is the noised target. (Domingo-Enrich et al. 2025; Tang 2024.)
+        """
+        Phi, shift, P = self.transition(0.0)
+        bend = self.quadratic / self.kl_weight
+        push = np.linalg.inv(np.eye(self.states) + bend @ P)
+        prior = np.linalg.inv(self.initial_covariance)
+        spread = np.linalg.inv(prior + Phi @ push @ bend @ Phi)
+        pull = Phi @ push @ (self.linear / self.kl_weight - bend @ shift)
+        return spread @ (prior @ self.initial_mean + pull), (spread + spread.T) / 2
+
+    def started_at(self, law: tuple[Numbers, Numbers]) -> "GaussianTilt":
+        """The same problem from another start, (mean, covariance)."""
+        return GaussianTilt(
+            self.schedule,
+            mean=self.mean,
+            covariance=self.covariance,
+            linear=self.linear,
+            quadratic=self.quadratic,
+            kl_weight=self.kl_weight,
+            eta=self.eta,
+            start=law,
+        )
+
+    def divergence(self, policy: AnyPolicy, reference: AnyPolicy | None = None) -> Divergence:
+        """How far the policy is from the reference, by default the pretrained model.
+
+        The expectation is under `policy`; both start at the same law. (docs/theory, path KL.)
+
+        Raises:
+            CtcontrolError: a start without a density.
+        """
+        law, other = as_law(policy), self.pretrained if reference is None else as_law(reference)
+        if np.linalg.eigvalsh(self.initial_covariance)[0] <= 0:
+            raise CtcontrolError(
+                "the start has a singular covariance, so the laws on the way have no density; "
+                "give it a positive definite one"
+            )
+        ends = [
+            (m.mean(self.horizon), m.covariance(self.horizon))
+            for m in (self.moments(law), self.moments(other))
+        ]
+        path = self.path_kl(law, other)
+        return Divergence(path, gaussian_kl(*ends), self._gap(law, other))
+
+    def _gap(self, law: LinearGaussianLaw, other: LinearGaussianLaw) -> float:
+        """½E∫η²g²|∇log(p/p_ref) − (c/η²)(u − u_ref)|²dt, with both scores affine."""
+        tail, ratio = self.moments(other), self.score_gain / self.eta**2
+
+        def integrand(t0: float, t1: float) -> Integrand:
+            first, second = law.within(t0, t1), other.within(t0, t1)
+
+            def at(t: float, mean: Array, covariance: Array) -> Array:
+                (K, k, _), (K_, k_, _) = first(t), second(t)
+                inverse, inverse_ = np.linalg.inv(covariance), np.linalg.inv(tail.covariance(t))
+                slope = inverse_ - inverse + ratio * (K - K_)
+                shift = inverse_ @ (mean - tail.mean(t)) + ratio * ((K - K_) @ mean - k + k_)
+                square = shift @ shift + ((slope.T @ slope) * covariance).sum()
+                g2 = self.schedule.intensity(self.horizon - t)
+                return np.array([0.5 * self.eta**2 * g2 * square])
+
+            return at
+
+        result = moments(self, law, integrand, 1, other.schedules)
+        return float(result.integral(self.horizon)[0])
+
+    def mean_shift(self) -> Array:
+        """E Y_T − m under the optimum, for a linear reward from the noised data, (d,):
+
+        (1 − ϱ_T^{2η²})Vb/κ. It tends to Vb/κ, the tilt, as ϱ_T → 0, and to 0 as η → 0.
+
+        Raises:
+            CtcontrolError: the reward is not linear.
+        """
+        if self.quadratic.any():
+            raise CtcontrolError(
+                "the mean shift in closed form is that of a linear reward, but quadratic is not "
+                "zero; use optimal_end()"
+            )
+        return self.transition(0.0)[2] @ self.linear / self.kl_weight
+
+    def problem(
+        self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+    ) -> ControlProblem:
+        """Terminal reward r and `PathKL` to the pretrained score; actions are scores."""
+        return ControlProblem(
+            sde=Reversal(self.schedule, self.eta),
+            reward=TerminalReward(self._reward),
+            initial=self._start(dtype, device),
+            horizon=self.horizon,
+            regularizer=PathKL(self.score_policy(self.pretrained), self.kl_weight),
+        )

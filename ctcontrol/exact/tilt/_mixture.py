@@ -93,6 +93,24 @@ class GaussianMixture:
         log_joint, pull = self._components(x, alpha, variance)
         return -torch.einsum("bn,bni->bi", log_joint.softmax(1), pull)
 
+    def posterior(self, x: State, alpha: Scalar, variance: Scalar) -> tuple[Tensor, Tensor, Tensor]:
+        """The law of X given αX + σε = x, a mixture a row, from the noised components' C_i:
+
+        weights (batch, n), means m_i + αV_iC_i⁻¹(x − αm_i), (batch, n, d), and covariances
+        σ²C_i⁻¹V_i, (batch, n, d, d).
+        """
+        log_joint, pull = self._components(x, alpha, variance)
+        spread = like(alpha, x[:, None]) * torch.einsum(
+            "nij,bnj->bni", self.covariances.to(x), pull
+        )
+        noised = self._noised_covariances(x, alpha, variance)
+        inside = torch.linalg.solve(noised, self.covariances.to(x).expand_as(noised))
+        return (
+            log_joint.softmax(1),
+            self.means.to(x) + spread,
+            like(variance, noised) * inside,
+        )
+
     def sample(self, batch: int, generator: torch.Generator) -> State:
         """`batch` draws, (batch, d)."""
         index = torch.multinomial(self.weights, batch, replacement=True, generator=generator)
@@ -119,10 +137,7 @@ class GaussianMixture:
         precision = torch.linalg.inv(self.covariances)
         sharper = precision + quadratic
         if not bool((torch.linalg.eigvalsh(sharper) > 0).all()):
-            raise CtcontrolError(
-                "the reward grows faster than the data's density falls, so the tilted law has no "
-                "density; raise kl_weight, or make the quadratic cost larger"
-            )
+            raise unbearable()
         covariances = torch.linalg.inv(sharper)
         push = torch.einsum("nij,nj->ni", precision, self.means)
         means = torch.einsum("nij,nj->ni", covariances, push + linear)
@@ -132,11 +147,14 @@ class GaussianMixture:
         log_normalizer = log_joint.logsumexp(0)
         return GaussianMixture(log_joint - log_normalizer, means, covariances), log_normalizer
 
+    def _noised_covariances(self, x: State, alpha: Scalar, variance: Scalar) -> Tensor:
+        """C_i = α²V_i + σ²I, (batch, n, d, d)."""
+        spread = like(alpha**2, x[:, None, None]) * self.covariances.to(x)
+        return spread + like(variance, spread) * torch.eye(self.dimension).to(x)
+
     def _components(self, x: State, alpha: Scalar, variance: Scalar) -> tuple[Tensor, Tensor]:
         """log w_i N(x; αm_i, C_i), (batch, n), and C_i⁻¹(x − αm_i), (batch, n, d)."""
-        eye = torch.eye(self.dimension).to(x)
-        spread = like(alpha**2, x[:, None, None]) * self.covariances.to(x)
-        spread = spread + like(variance, spread) * eye
+        spread = self._noised_covariances(x, alpha, variance)
         gap = x[:, None, :] - like(alpha, x[:, None]) * self.means.to(x)
         factor = torch.linalg.cholesky(spread)
         pull = torch.cholesky_solve(gap[..., None], factor)[..., 0]
@@ -144,3 +162,11 @@ class GaussianMixture:
         constant = self.dimension * math.log(2 * math.pi)
         log_density = -0.5 * ((gap * pull).sum(-1) + logdet + constant)
         return self.log_weights.to(x) + log_density, pull
+
+
+def unbearable() -> CtcontrolError:
+    """The error of a reward that wins over every penalty far out."""
+    return CtcontrolError(
+        "the reward grows faster than the data's density falls, so the tilted law has no "
+        "density; raise kl_weight, or make the quadratic cost larger"
+    )

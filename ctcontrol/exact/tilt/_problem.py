@@ -12,33 +12,12 @@ from ctcontrol._policy import GaussianPolicy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import PathKL
 from ctcontrol._reward import TerminalReward
-from ctcontrol._sde import ElementwiseActionSDE
-from ctcontrol._tensor import like
 from ctcontrol._typing import Action, Context, Scalar, State, Time
 from ctcontrol._value import Value
-from ctcontrol._volatility import ScalarVolatility, Volatility
 from ctcontrol.exact.lq._arrays import Numbers, as_array, as_symmetric
 from ctcontrol.exact.tilt._mixture import GaussianMixture
-from ctcontrol.exact.tilt._schedule import VariancePreserving
-
-
-@dataclass(frozen=True)
-class VariancePreservingReversal(ElementwiseActionSDE):
-    """dY = [½βY + βa]dt + √β dW with β at s = T − t; the action a is a score."""
-
-    schedule: VariancePreserving
-
-    def _beta(self, t: Time) -> Scalar:
-        return self.schedule.beta(self.schedule.horizon - t)
-
-    def free_drift(self, t: Time, x: State, context: Context) -> State:
-        return 0.5 * like(self._beta(t), x) * x
-
-    def action_gain(self, t: Time) -> Scalar:
-        return self._beta(t)
-
-    def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
-        return ScalarVolatility(self._beta(t).sqrt())
+from ctcontrol.exact.tilt._reversal import Reversal
+from ctcontrol.exact.tilt._schedule import ForwardProcess
 
 
 class TiltValue(Value):
@@ -57,6 +36,25 @@ class TiltValue(Value):
         level = tilt.level(t)
         ratio = tilt.target.log_prob(x, *level) - tilt.data.log_prob(x, *level)
         return tilt.kl_weight * (ratio + tilt.log_normalizer.to(x))
+
+
+class PretrainedValue(Value):
+    """E^pre[r(Y_T) | Y_t = x] = Σ w_i(x)[r(m_i(x)) − ½tr(K P_i)], over the posterior of the data.
+
+    The value of sampling without control; derivatives in t and x are exact, by autograd.
+    """
+
+    def __init__(self, tilt: "MixtureTilt") -> None:
+        super().__init__()
+        self.tilt = tilt
+
+    def at(self, t: Time, x: State, context: Context, mean: Action | None = None) -> Scalar:
+        """V^pre, (batch,)."""
+        weights, means, covariances = self.tilt.data.posterior(x, *self.tilt.level(t))
+        batch, n, d = means.shape
+        reward = self.tilt.reward(means.reshape(batch * n, d)).reshape(batch, n)
+        bend = torch.einsum("ij,bnij->bn", self.tilt.quadratic.to(x), covariances)
+        return (weights * (reward - 0.5 * bend)).sum(1)
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -78,7 +76,7 @@ class MixtureTilt:
         CtcontrolError: shapes that do not fit, or a tilted law without a density.
     """
 
-    schedule: VariancePreserving
+    schedule: ForwardProcess
     data: GaussianMixture
     linear: Tensor
     quadratic: Tensor
@@ -88,7 +86,7 @@ class MixtureTilt:
 
     def __init__(
         self,
-        schedule: VariancePreserving,
+        schedule: ForwardProcess,
         data: GaussianMixture,
         *,
         linear: Numbers,
@@ -113,8 +111,8 @@ class MixtureTilt:
 
     def level(self, t: Time) -> tuple[Scalar, Scalar]:
         """(α, σ²) at control time t, each (batch,), differentiable in t."""
-        integral = self.schedule.integral(self.schedule.horizon - t)
-        return (-0.5 * integral).exp(), -torch.expm1(-integral)
+        s = self.schedule.horizon - t
+        return self.schedule.alpha(s), self.schedule.variance(s)
 
     @cached_property
     def start(self) -> GaussianMixture:
@@ -138,10 +136,14 @@ class MixtureTilt:
         """The optimal value."""
         return TiltValue(self)
 
+    def pretrained_value(self) -> PretrainedValue:
+        """The value of the pretrained score, without penalty since it does not move."""
+        return PretrainedValue(self)
+
     def problem(self) -> ControlProblem:
         """For simulation and learning: terminal reward r, `PathKL` to the pretrained score."""
         return ControlProblem(
-            sde=VariancePreservingReversal(self.schedule),
+            sde=Reversal(self.schedule),
             reward=TerminalReward(lambda y, context: self.reward(y)),
             initial=lambda batch, generator: (self.start.sample(batch, generator), None),
             horizon=self.schedule.horizon,
