@@ -24,6 +24,7 @@ from ctcontrol._noise import NoiseSource as NoiseSource
 from ctcontrol._noise import WhiteNoise as WhiteNoise
 from ctcontrol._noise import ZeroNoise as ZeroNoise
 from ctcontrol._policy import GaussianPolicy as GaussianPolicy
+from ctcontrol._policy import LearnedStd as LearnedStd
 from ctcontrol._policy import NoiseAbsorbingPolicy as NoiseAbsorbingPolicy
 from ctcontrol._policy import Policy as Policy
 from ctcontrol._problem import ControlProblem as ControlProblem
@@ -82,6 +83,9 @@ from ctcontrol.algorithms import Passes as Passes
 from ctcontrol.algorithms import PathwisePolicyGradient as PathwisePolicyGradient
 from ctcontrol.algorithms import PolicyGradient as PolicyGradient
 from ctcontrol.algorithms import PolicyLoss as PolicyLoss
+from ctcontrol.algorithms import ProximalRegression as ProximalRegression
+from ctcontrol.algorithms import QLearning as QLearning
+from ctcontrol.algorithms import QLearningFit as QLearningFit
 from ctcontrol.algorithms import RootKLPenalty as RootKLPenalty
 from ctcontrol.algorithms import TrustPenalty as TrustPenalty
 from ctcontrol.critics import Critic as Critic

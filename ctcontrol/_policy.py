@@ -1,7 +1,7 @@
 """Laws over actions."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from ctcontrol._checks import CtcontrolError, check_nonnegative
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._sde import ElementwiseActionSDE, of_kind
 from ctcontrol._solver import Solver
-from ctcontrol._tensor import fill
+from ctcontrol._tensor import fill, like
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Context, MeanFunction, State, Time
 
@@ -35,13 +35,51 @@ class Policy(nn.Module, ABC):
         """
 
 
+class LearnedStd(nn.Module):
+    """A trainable standard deviation e^{log_std + log_rate · t} for `GaussianPolicy`.
+
+    Args:
+        std: at the start, > 0: a number for all coordinates, or one a coordinate (*action).
+        of_time: learn the exponential rate too, 0 at first; else the std is constant in time.
+        dtype, device: of the parameters.
+
+    Raises:
+        CtcontrolError: a std that is not positive.
+    """
+
+    def __init__(
+        self,
+        std: float | Sequence[float],
+        *,
+        of_time: bool = False,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        start = torch.tensor(std, dtype=dtype, device=device)
+        if not bool((torch.isfinite(start) & (start > 0)).all()):
+            raise CtcontrolError(
+                f"a std that is to be learned must be finite and > 0, got {start.tolist()}"
+            )
+        self.log_std = nn.Parameter(start.log())
+        self.log_rate: Tensor | None = nn.Parameter(torch.zeros_like(start)) if of_time else None
+
+    def forward(self, t: Time) -> Tensor:
+        """(batch,), or (batch, *action) with one number a coordinate."""
+        log_std = self.log_std.expand(len(t), *self.log_std.shape)
+        if self.log_rate is not None:
+            log_std = log_std + self.log_rate * like(t, log_std)
+        return log_std.exp().to(t.dtype)
+
+
 class GaussianPolicy(Policy):
     """N(mean(t, x, context), std(t)² I): a gain, a network, a score.
 
     Args:
         mean: the mean action; a module's parameters become the policy's.
-        std: exploration, a number ≥ 0 or a function of time (batch,) -> (batch,); 0 is the
-            deterministic policy.
+        std: exploration, a number ≥ 0, or a function of time (batch,) -> (batch,), or
+            (batch, *action) for one std a coordinate; a module (`LearnedStd`) is trained with
+            the mean. 0 is the deterministic policy.
     """
 
     def __init__(self, mean: MeanFunction, std: float | Callable[[Time], Tensor] = 0.0) -> None:

@@ -78,10 +78,15 @@ def _gradients(
     return [torch.stack(column) for column in zip(*found, strict=True)]
 
 
+def _regularizers(case: Row) -> list[str]:
+    """Those that an algorithm can do with; all, if its row does not say."""
+    return case.facts.get("regularizers", ["kl_weight", "temperature"])
+
+
 @over(ALGORITHMS)
 class TestAlgorithm:
     def _scene(self, case: Row, batch: int = 8) -> tuple[Any, LinearProblem, Policy, Transitions]:
-        linear = regulator(kl_weight=0.5)
+        linear = regulator(**{_regularizers(case)[0]: 0.5})
         policy = GaussianPolicy(linear.mean(K, k), 0.4)
         value = exact_for(case.exact, linear, GRID, policy, linear.values(GRID, K, k, STD))
         path = simulate(linear.problem, policy, GRID, batch, generator=seeded(4))
@@ -121,6 +126,8 @@ class TestAlgorithm:
     @pytest.mark.parametrize("regularizer", ["kl_weight", "temperature"])
     def test_gradient_is_the_policy_gradient(self, case: Row, regularizer: str) -> None:
         """Exactly that of the chain, for coupled states, discount, running reward and penalty."""
+        if regularizer not in _regularizers(case):
+            pytest.skip(f"is not defined for a {regularizer}")
         linear = regulator(**{regularizer: 0.5})
         policy = GaussianPolicy(linear.mean(K, k), 0.4)
         value = exact_for(case.exact, linear, GRID, policy, linear.values(GRID, K, k, STD))
@@ -143,7 +150,7 @@ class TestAlgorithm:
 
     def test_gradient_with_absorbed_noise(self, case: Row) -> None:
         """The discrete-time method is the same loss with another policy."""
-        linear = regulator(kl_weight=0.5)
+        linear = regulator(**{_regularizers(case)[0]: 0.5})
         policy = NoiseAbsorbingPolicy(linear.mean(K, k), linear.sde, SOLVER, GRID)
         values = linear.values(GRID, K, k, policy.table, absorbs=True)
         value = exact_for(case.exact, linear, GRID, policy, values)
@@ -157,7 +164,7 @@ class TestAlgorithm:
         """Loss, penalty and signal all speak of the chain that was run: here DDIM at η = 0.7."""
         if case.kind is ContinuousPPO and case.name == "PPO/Ito":
             pytest.skip("the rate of continuous time is not that of a coarse DDIM chain")
-        linear, solver = _denoising(), DDIM(0.7)
+        linear, solver = _denoising(**{_regularizers(case)[0]: 0.5}), DDIM(0.7)
         grid = TimeGrid.from_times([0.0, 0.2, 0.45, 0.7, linear.horizon])
         slope, shift = torch.tensor([[0.2]]).double(), torch.tensor([0.3]).double()
         mean, std = linear.mean(slope, shift), torch.tensor(0.5, dtype=torch.float64)
@@ -208,7 +215,7 @@ class TestAlgorithm:
             case.make(**settings)
 
 
-def _denoising() -> LinearProblem:
+def _denoising(**weight: float) -> LinearProblem:
     """Fine-tuning N(0.7, 0.5) under the table of a discrete model, with the step of DDIM."""
     table, eta = schedule(), 0.7
 
@@ -229,7 +236,7 @@ def _denoising() -> LinearProblem:
         horizon=table.horizon,
         start_mean=none[0] + 0.1,
         start_std=1.0,
-        kl_weight=0.5,
+        **weight,
         slope=lambda t: 1 / variance(t),
         offset=lambda t: 0.7 * table.alpha(t) / variance(t),
         scheme=ddim,
@@ -241,7 +248,7 @@ class _Run:
 
     def __init__(self, case: Row) -> None:
         torch.manual_seed(1)
-        self.linear = regulator(kl_weight=0.2)
+        self.linear = regulator(**{_regularizers(case)[0]: 0.2})
         self.policy = GaussianPolicy(self.linear.mean(K, k), LearnedStd(0.4))
         self.value = PinnedValue(
             lambda t, x, c, mean: self.linear.reward.terminal(x, c), Network(2), Linear(1.2)

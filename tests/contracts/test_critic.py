@@ -25,8 +25,8 @@ def test_every_implementation_has_a_row() -> None:
     assert_covers(Critic, kinds(CRITICS))
 
 
-def _rollout(batch: int) -> tuple[LinearProblem, Trajectory, ChainValue]:
-    linear = regulator(kl_weight=0.5)
+def _rollout(case: Row, batch: int) -> tuple[LinearProblem, Trajectory, ChainValue]:
+    linear = regulator(**{case.facts.get("regularizer", "kl_weight"): 0.5})
     policy = GaussianPolicy(linear.mean(K, k), 0.4)
     path = simulate(linear.problem, policy, GRID, batch, generator=seeded(3))
     return linear, path, ChainValue(GRID, linear.values(GRID, K, k, STD))
@@ -35,7 +35,7 @@ def _rollout(batch: int) -> tuple[LinearProblem, Trajectory, ChainValue]:
 @over(CRITICS)
 class TestCritic:
     def test_targets_are_numbers_not_graphs(self, case: Row) -> None:
-        _, path, value = _rollout(6)
+        _, path, value = _rollout(case, 6)
         targets = case.make().targets(value, path)
         assert targets.shape == (GRID.steps, 6)
         assert not targets.requires_grad
@@ -43,7 +43,7 @@ class TestCritic:
 
     def test_mean_target_given_the_state_is_the_value(self, case: Row) -> None:
         """E[(target − V) φ(X_k)] = 0 for φ = 1, x, |x|²: the regression has its optimum at V."""
-        linear, path, value = _rollout(20_000)
+        linear, path, value = _rollout(case, 20_000)
         targets = case.make().targets(value, path)
         for j, exact in enumerate(linear.values(GRID, K, k, STD)[:-1]):
             x = path.states[j]
@@ -54,7 +54,7 @@ class TestCritic:
     def test_whatever_the_value_the_target_is_unbiased(self, case: Row) -> None:
         if case.bootstraps:
             pytest.skip("a bootstrapped target is as wrong as the value it is made from")
-        linear, path, _ = _rollout(20_000)
+        linear, path, _ = _rollout(case, 20_000)
         wrong = ChainValue(GRID, regulator().values(GRID, 3 * K, -k, STD))
         targets = case.make().targets(wrong, path)
         for j, exact in enumerate(linear.values(GRID, K, k, STD)[:-1]):
@@ -62,11 +62,11 @@ class TestCritic:
             assert_mean((targets[j] - exact(x))[:, None] * torch.cat([1 + 0 * x, x], 1), 0.0)
 
     def test_loss_is_half_the_mean_square(self, case: Row) -> None:
-        _, path, value = _rollout(9)
+        _, path, _ = _rollout(case, 9)
         critic, network = case.make(), Network(2)
 
         guess = PinnedValue(lambda t, x, c, mean: x.sum(1), network, Linear(1.2))
-        rows = path.transitions(target=critic.targets(value, path))
+        rows = critic.rows(guess, path)
         loss = critic.loss(guess, rows)
         assert rows.target is not None
         errors = [
