@@ -4,5 +4,6 @@ Each room is one family. The generic code never imports them.
 
 *   `lq`: linear-quadratic control.
 *   `exploratory_lq`: the same in one dimension with a volatility that the action controls.
+*   `portfolio`: mean-variance and logarithmic utility, where the action is an investment.
 *   `tilt`: diffusion models of Gaussian and mixture data, tilted by a quadratic reward.
 """
