@@ -6,6 +6,7 @@ from torch import Tensor, nn
 import ctcontrol as ct
 from ctcontrol.exact import exploratory_lq, lq, portfolio, tilt
 from tests.helpers import normal
+from tests.problems import regulator
 from tests.tables._row import F64, row
 from tests.tables.dynamics import GRID, investment, linear_mean, merton, mixture, plant
 
@@ -107,6 +108,13 @@ VALUES = [
         terminal=lambda x: mixture().reward(x),
     ),
     row(
+        "TiltPretrained",
+        tilt.PretrainedValue,
+        lambda: mixture().pretrained_value(),
+        states=2,
+        terminal=lambda x: mixture().reward(x),
+    ),
+    row(
         "ExploratoryLQ",
         exploratory_lq.QuadraticValue,
         lambda: investment().value(_investor(), 1.0),
@@ -147,6 +155,16 @@ REWARDS = [
         lambda: investment().problem(1.0).reward,
         state=(1,),
         action=(1,),
+        context=lambda n: None,
+    ),
+    row(
+        "ScorePenalty",
+        tilt.ScorePenaltyReward,
+        lambda: tilt.ScorePenaltyReward(
+            tilt.FlowMatching(), mixture().pretrained_score, 0.7, smooth_reward
+        ),
+        state=(2,),
+        action=(2,),
         context=lambda n: None,
     ),
     row(
@@ -220,6 +238,12 @@ TRANSFORMS = [
     row("PerContext", ct.StandardizePerContext, ct.StandardizePerContext),
 ]
 
+
+def _contract_mean() -> nn.Module:
+    """The mean of the policy that the contract of critics runs."""
+    return regulator().mean(normal(2, 2, seed=1) / 2, normal(2, seed=2) / 2)
+
+
 # --- critics: make() -> critic; `bootstraps` where the target depends on the value being right ---
 
 CRITICS = [
@@ -244,6 +268,15 @@ CRITICS = [
         bootstraps=True,
     ),
     row("OneStepResidual", ct.OneStepResidualFit, ct.OneStepResidualFit, bootstraps=True),
+    row(
+        "QLearning",
+        ct.QLearningFit,
+        lambda **settings: ct.QLearningFit(
+            policy=ct.GaussianPolicy(_contract_mean(), 0.4), temperature=0.5, **settings
+        ),
+        bootstraps=True,
+        regularizer="temperature",
+    ),
 ]
 
 # --- test functions: make() -> test function of a value with 2 features; how many they are ------
@@ -309,5 +342,23 @@ ALGORITHMS = [
         lambda **settings: ct.PathwisePolicyGradient(proximity=0.5, **settings),
         exact="gradient",
         learns_std=False,
+    ),
+    *(
+        row(
+            f"ProximalRegression/{c:g}",
+            ct.ProximalRegression,
+            lambda c=c, **settings: ct.ProximalRegression(proximity=c, **settings),
+            exact="gradient",
+            learns_std=False,
+        )
+        for c in (0.0, 0.5)
+    ),
+    row(
+        "QLearning",
+        ct.QLearning,
+        ct.QLearning,
+        exact="value",
+        learns_std=True,
+        regularizers=["temperature"],
     ),
 ]
