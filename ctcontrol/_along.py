@@ -1,10 +1,13 @@
 """Values and their gradients at every node of a trajectory, a bounded number of rows at a time."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ctcontrol._tensor import inner, rows_of
 from ctcontrol._trajectory import Trajectory
+from ctcontrol._typing import Context, State, Time
 from ctcontrol._value import Value
 
 ROWS = 8192
@@ -62,3 +65,17 @@ def martingale_along(value: Value, trajectory: Trajectory, *, through_mean: bool
     with torch.no_grad():
         flat = inner(gradient.flatten(0, 1), trajectory.innovations.flatten(0, 1))
     return flat.reshape(trajectory.steps, trajectory.batch)
+
+
+@torch.no_grad()
+def rows_along(
+    function: Callable[[Time, State, Context], Tensor], trajectory: Trajectory
+) -> Tensor:
+    """function(t, x, context) -> (rows, …) at the nodes 0 … N − 1, (steps, batch, …)."""
+    rows = trajectory.transitions()
+    parts = [
+        function(rows.t0[i], rows.x[i], rows_of(rows.context, i))
+        for i in torch.arange(len(rows), device=rows.t0.device).split(ROWS)
+    ]
+    flat = torch.cat(parts)
+    return flat.reshape(trajectory.steps, trajectory.batch, *flat.shape[1:])

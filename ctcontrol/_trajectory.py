@@ -15,6 +15,29 @@ from ctcontrol._typing import Context, Scalar, State
 
 
 @dataclass(frozen=True, eq=False)
+class Outcome:
+    """What steps led to, as rows.
+
+    Attributes:
+        x: (rows, *state), the state at t1.
+        innovation: (rows, *state), x less its mean given the state at t0.
+        gain: (rows,), what the step added to the return.
+        shrink: (rows,), e^{−ρ(t1 − t0)}.
+        terminal: (rows,), h(x) where the step ends its path, else NaN.
+    """
+
+    x: Tensor
+    innovation: Tensor
+    gain: Tensor
+    shrink: Tensor
+    terminal: Tensor
+
+    def __getitem__(self, rows: Tensor) -> "Outcome":
+        """The selected rows, as a new value."""
+        return Outcome(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
 class Transitions:
     """Steps of many paths as rows; every tensor has the same leading length.
 
@@ -28,6 +51,7 @@ class Transitions:
         context: selected with the rows.
         signal: what the algorithm made of the rollout for this row (advantage rate, gradient).
         target: (rows,) or None, what the critic regresses on.
+        outcome: where the steps led, or None where it was not asked for.
         steps: steps per path, so that a mean over rows times `steps` is a mean over paths.
     """
 
@@ -42,6 +66,7 @@ class Transitions:
     steps: int
     signal: Tensor | None = None
     target: Tensor | None = None
+    outcome: Outcome | None = None
 
     def __len__(self) -> int:
         return len(self.t0)
@@ -149,9 +174,16 @@ class Trajectory:
         return self.penalties.sum(0)
 
     def transitions(
-        self, *, signal: Tensor | None = None, target: Tensor | None = None
+        self,
+        *,
+        signal: Tensor | None = None,
+        target: Tensor | None = None,
+        outcome: bool = False,
     ) -> Transitions:
-        """All steps of all paths as flat rows; `signal` and `target` are (steps, batch, …)."""
+        """All steps of all paths as flat rows; `signal` and `target` are (steps, batch, …).
+
+        With `outcome` the rows know where their step led.
+        """
         path = torch.arange(self.batch, device=self.rewards.device).repeat(self.steps)
         nodes = self.grid.times.to(self.rewards).repeat_interleave(self.batch)
         t0, t1 = nodes[: -self.batch], nodes[self.batch :]
@@ -171,6 +203,18 @@ class Trajectory:
             steps=self.steps,
             signal=None if signal is None else flat(signal),
             target=None if target is None else flat(target),
+            outcome=self._outcome() if outcome else None,
+        )
+
+    def _outcome(self) -> Outcome:
+        terminal = torch.full_like(self.rewards, torch.nan)
+        terminal[-1] = self.terminal
+        return Outcome(
+            x=self.states[1:].flatten(0, 1),
+            innovation=self.innovations.flatten(0, 1),
+            gain=self.gains.flatten(),
+            shrink=(-self.discount * self.lengths).exp().expand_as(self.rewards).flatten(),
+            terminal=terminal.flatten(),
         )
 
 

@@ -33,6 +33,10 @@ class Critic(ABC):
     def targets(self, value: Value, trajectory: Trajectory) -> Tensor:
         """(steps, batch), without gradients."""
 
+    def rows(self, value: Value, trajectory: Trajectory) -> Transitions:
+        """The rows that `loss` takes, targets included."""
+        return trajectory.transitions(target=self.targets(value, trajectory))
+
     def loss(self, value: Value, rows: Transitions) -> Tensor:
         """½ mean (V − target)²."""
         assert rows.target is not None

@@ -76,7 +76,7 @@ def test_transitions_are_ordered_step_by_step() -> None:
 
 def test_selecting_rows_selects_everything() -> None:
     path = trajectory(TimeGrid.uniform(1.0, 3), batch=4)
-    rows = path.transitions(signal=normal(3, 4), target=normal(3, 4))
+    rows = path.transitions(signal=normal(3, 4), target=normal(3, 4), outcome=True)
     chosen = torch.tensor([7, 7, 0])
     part = rows[chosen]
     assert len(part) == 3
@@ -85,14 +85,37 @@ def test_selecting_rows_selects_everything() -> None:
         if f.name == "law":
             assert torch.equal(part.law.mean, rows.law.mean[chosen])
             assert torch.equal(part.law.std, rows.law.std[chosen])
+        elif f.name == "outcome":
+            assert part.outcome is not None
+            assert rows.outcome is not None
+            for g in fields(part.outcome):
+                mine, all_rows = getattr(part.outcome, g.name), getattr(rows.outcome, g.name)
+                assert torch.equal(mine.nan_to_num(-7), all_rows[chosen].nan_to_num(-7)), g.name
         elif f.name != "steps":
             assert torch.equal(getattr(part, f.name), getattr(rows, f.name)[chosen]), f.name
+
+
+def test_an_outcome_says_where_each_step_led() -> None:
+    path = trajectory(TimeGrid.from_times([0.0, 0.2, 1.0]), batch=3, discount=0.5)
+    rows = path.transitions(outcome=True)
+    assert rows.outcome is not None
+    for k, dt in enumerate((0.2, 0.8)):
+        for i in range(3):
+            r, after = 3 * k + i, rows.outcome
+            assert torch.equal(after.x[r], path.states[k + 1, i])
+            assert torch.equal(after.innovation[r], path.innovations[k, i])
+            assert_close(after.gain[r], path.rewards[k, i] * dt - 0.7 * path.penalties[k, i])
+            assert_close(after.shrink[r], math.exp(-0.5 * dt))
+            if k == 1:
+                assert torch.equal(after.terminal[r], path.terminal[i])
+            else:
+                assert bool(after.terminal[r].isnan())
 
 
 def test_what_was_not_recorded_stays_missing() -> None:
     path = replace(trajectory(TimeGrid.uniform(1.0, 3)), anchors=None, context=None)
     part = path.transitions()[torch.tensor([0, 2])]
-    assert part.anchor is part.signal is part.target is part.context is None
+    assert part.anchor is part.signal is part.target is part.context is part.outcome is None
 
 
 @given(st.integers(1, 6), st.integers(1, 7), st.integers(1, 50))

@@ -22,6 +22,7 @@ from tests.tables.learning import CRITICS as CRITICS
 from tests.tables.learning import LINKS as LINKS
 from tests.tables.learning import REGULARIZERS as REGULARIZERS
 from tests.tables.learning import REWARDS as REWARDS
+from tests.tables.learning import TEST_FUNCTIONS as TEST_FUNCTIONS
 from tests.tables.learning import TRANSFORMS as TRANSFORMS
 from tests.tables.learning import VALUES as VALUES
 from tests.tables.learning import Network as Network

@@ -9,13 +9,16 @@ from torch import Tensor
 from ctcontrol import (
     ActionAdvantage,
     AdvantageEstimator,
+    CenteredAdvantage,
     ControlProblem,
     CtcontrolError,
     EulerMaruyama,
     GaussianPolicy,
+    GeneralizedAdvantage,
     ItoAdvantage,
     MonteCarloAdvantage,
     NoiseAbsorbingPolicy,
+    NoiseAwareAdvantage,
     Scalar,
     State,
     TemporalDifferenceAdvantage,
@@ -87,7 +90,12 @@ def test_advantages_of_the_exact_value_average_to_zero() -> None:
         std = policy.table if isinstance(policy, NoiseAbsorbingPolicy) else STD
         value = ChainValue(grid, linear.values(grid, K, k, std, absorbs=absorbs))
         path = simulate(linear.problem, policy, grid, 20_000, generator=seeded(3))
-        for estimator in (TemporalDifferenceAdvantage(), MonteCarloAdvantage()):
+        for estimator in (
+            TemporalDifferenceAdvantage(),
+            MonteCarloAdvantage(),
+            NoiseAwareAdvantage(),
+            GeneralizedAdvantage(2.0),
+        ):
             rates = estimator(linear.problem, SOLVER, value, path)
             for j in range(grid.steps):
                 x = path.states[j]
@@ -102,6 +110,9 @@ def test_advantages_of_the_exact_value_average_to_zero() -> None:
         (ItoAdvantage(), 0.0),
         (TemporalDifferenceAdvantage(), 1.0),
         (MonteCarloAdvantage(), 2.0),
+        (NoiseAwareAdvantage(), 1.0),
+        (GeneralizedAdvantage(2.0), 2.0),
+        (CenteredAdvantage(), 0.0),
     ],
 )
 def test_variance_of_the_rates_as_the_step_shrinks(
