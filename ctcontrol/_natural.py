@@ -15,9 +15,12 @@ from ctcontrol._checks import (
 from ctcontrol._conjugate import conjugate_gradients
 from ctcontrol._updater import Reevaluate, trainable
 
+ROUNDING = 1e-6
+"""What a KL may exceed the radius by, relatively: the step of a quadratic ends exactly there."""
+
 
 class NaturalUpdater:
-    """θ ← θ − 2^{−j} √(2δ / sᵀFs) s with Fs = ∇loss, F the Hessian of the mean KL: TRPO's step.
+    """θ ← θ − γʲ √(2δ / sᵀFs) s with Fs = ∇loss, F the Hessian of the mean KL: TRPO's step.
 
     s comes from conjugate gradients on Fisher-vector products (differentiating ⟨∇KL, v⟩ again);
     at the policy of the rollout F is its Fisher information. j is the first of 0, 1, … for which
@@ -31,7 +34,8 @@ class NaturalUpdater:
         radius: δ > 0, bound on the mean KL per row, in nats.
         iterations: steps of conjugate gradients.
         damping: ≥ 0, added to F as a multiple of the identity.
-        halvings: step lengths tried.
+        backtrack: γ in (0, 1), from one step length to the next.
+        tries: step lengths tried.
 
     Raises:
         CtcontrolError: a number out of its range, or a module without trainable parameters.
@@ -44,13 +48,16 @@ class NaturalUpdater:
         *,
         iterations: int = 10,
         damping: float = 1e-3,
-        halvings: int = 10,
+        backtrack: float = 0.8,
+        tries: int = 15,
     ) -> None:
         self.parameters = trainable(module)
         self.radius = check_positive("radius", radius)
         self.iterations = check_count("iterations", iterations)
         self.damping = check_nonnegative("damping", damping)
-        self.halvings = check_count("halvings", halvings)
+        if not 0 < backtrack < 1:
+            raise CtcontrolError(f"backtrack must lie in (0, 1), got {backtrack}; 0.8 is usual")
+        self.backtrack, self.tries = backtrack, check_count("tries", tries)
 
     def step(self, loss: Tensor, again: Reevaluate | None = None) -> float:
         """Descend `loss`; returns the norm of its gradient.
@@ -97,11 +104,12 @@ class NaturalUpdater:
     def _search(self, move: Tensor, before: float, again: Reevaluate) -> None:
         start = [p.clone() for p in self.parameters]
         parts = move.split([p.numel() for p in self.parameters])
-        for halving in range(self.halvings):
+        bound = self.radius * (1 + ROUNDING)
+        for j in range(self.tries):
             for p, old, part in zip(self.parameters, start, parts, strict=True):
-                p.copy_(old - 0.5**halving * part.reshape(p.shape))
+                p.copy_(old - self.backtrack**j * part.reshape(p.shape))
             loss, kl = again()
-            if float(loss) < before and float(kl) <= self.radius:
+            if float(loss) < before and float(kl) <= bound:
                 return
         for p, old in zip(self.parameters, start, strict=True):
             p.copy_(old)
