@@ -52,7 +52,7 @@ class ExploratoryLQ(ControlledVolatilityLQ):
     def exploration_cost(self) -> float:
         """λ/(2ρ): what the randomness of the entropy-regularized optimum loses of the classical J*.
 
-        It does not depend on the dynamics (Wang, Zariphopoulou, Zhou 2020, section 5).
+        It does not depend on the dynamics (Wang, Zariphopoulou, Zhou 2020).
         """
         return self.temperature / (2 * self.discount)
 

@@ -27,6 +27,7 @@ class MeanVariance:
 
     The least variance of X_T among policies with E X_T = z, by the multiplier w. Rewards are the
     negative of the costs of Wang and Zhou (2020, 1904.11392); states and actions are (batch, 1).
+    (docs/theory, portfolios.)
 
     Attributes:
         sharpe: ϱ = (μ − r)/σ, per square root of a unit of time; not 0.
@@ -83,7 +84,7 @@ class MeanVariance:
     def improved(self, policy: AnyInvestment) -> Investment:
         """The Gibbs policy ∝ e^{q/λ} of this one: twice from anywhere is the optimum.
 
-        (Wang and Zhou 2020, theorem 5.)
+        (Wang and Zhou 2020.)
         """
         spread = self.temperature / (2 * self.volatility**2)
         return Investment(self.sharpe / self.volatility, spread, -self.growth(policy))
@@ -136,7 +137,7 @@ class MeanVariance:
     def exploration_cost(self) -> float:
         """λT/2: what the randomness of the entropy-regularized optimum loses of the classical J*.
 
-        Nothing of the market enters (Wang and Zhou 2020, theorem 3).
+        Nothing of the market enters (Wang and Zhou 2020).
         """
         return 0.5 * self.temperature * self.horizon
 

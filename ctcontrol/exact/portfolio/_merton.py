@@ -86,7 +86,8 @@ class MertonLog:
     """max E[log X_T] + λE∫entropy dt over the fraction u of wealth held in the risky asset.
 
     Exploration u ~ N(ū, s²) costs ½σ²s² of growth per unit of time, at any step size, because the
-    volatility depends on the action. (Merton 1969; entropy as in Jia and Zhou 2023, 2207.00713.)
+    volatility depends on the action. (Merton 1969; entropy as in Jia and Zhou 2023, 2207.00713;
+    docs/theory, portfolios.)
 
     Attributes:
         drift: μ of the risky asset, per unit of time.

@@ -71,7 +71,7 @@ def test_the_value_solves_its_equation(
 def test_the_optimal_value_is_the_published_one(
     market: MeanVariance, share: float, x: float
 ) -> None:
-    """Minus the cost of Wang and Zhou (2020, theorem 3)."""
+    """Minus the cost of Wang and Zhou (2020)."""
     market = replace(market, temperature=0.4)
     p2, T, t = market.sharpe**2, market.horizon, share * market.horizon
     w, z, s2, lam = market.w, market.target, market.volatility**2, market.temperature
