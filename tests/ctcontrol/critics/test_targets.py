@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from ctcontrol import (
+    CtcontrolError,
     GaussianPolicy,
+    LambdaReturnFit,
     Linear,
     MonteCarloFit,
     NoiseAwareFit,
@@ -108,3 +110,38 @@ def test_the_recorded_mean_action_spares_a_second_evaluation() -> None:
         critic.loss(value, rows)
     assert len(given) == 5
     assert all(mean is not None and torch.equal(mean, path.means.flatten(0, 1)) for mean in given)
+
+
+def test_lambda_targets_by_a_double_loop() -> None:
+    path, value = _path(), _value()
+    v, times = values_along(value, path), path.grid.times.tolist()
+    slopes = gradients_along(value, path, through_mean=False)
+    plain = LambdaReturnFit(decay=1.3).targets(value, path)
+    aware = NoiseAwareFit(decay=1.3).targets(value, path)
+    for j in range(3):
+        known, noise = torch.zeros(3).double(), torch.zeros(3).double()
+        for m in range(j, 3):
+            dt, fade = times[m + 1] - times[m], math.exp(-2.1 * (times[m] - times[j]))
+            gain = path.rewards[m] * dt - 0.7 * path.penalties[m]
+            known += fade * (gain + math.exp(-0.8 * dt) * v[m + 1] - v[m])
+            noise += fade * (slopes[m] * path.innovations[m]).sum(1)
+        assert_close(plain[j], v[j] + known)
+        assert_close(aware[j], v[j] + known - noise)
+
+
+def test_lambda_targets_lie_between_monte_carlo_and_temporal_differences() -> None:
+    path, value = _path(), _value()
+    ends = MonteCarloFit(), TemporalDifferenceFit()
+    for decay, end in zip((0.0, 1e5), ends, strict=True):
+        targets = LambdaReturnFit(decay=decay).targets(value, path)
+        assert_close(targets, end.targets(value, path))
+    # the formula of a decay does not jump at 0
+    assert_close(
+        NoiseAwareFit(decay=1e-9).targets(value, path), NoiseAwareFit().targets(value, path), 1e-7
+    )
+
+
+def test_a_bad_decay_is_named() -> None:
+    for fit in (LambdaReturnFit, NoiseAwareFit):
+        with pytest.raises(CtcontrolError, match=r"decay must be a finite number >= 0, got -0\.1"):
+            fit(decay=-0.1)
