@@ -4,11 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ctcontrol import ControlProblem, GaussianPolicy
 from ctcontrol.exact.lq import LinearGaussianLaw, LQProblem
-from ctcontrol.exact.tilt import GaussianMixture, GaussianTilt, MixtureTilt, VariancePreserving
+from ctcontrol.exact.tilt import GaussianTilt, VariancePreserving
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -33,30 +31,6 @@ def correction(constant: float, slope: float) -> LinearGaussianLaw:
     return LinearGaussianLaw([[-slope]], [constant])
 
 
-def as_mixture(tilt: GaussianTilt) -> MixtureTilt:
-    """The same problem for the simulator."""
-    data = GaussianMixture.of([1.0], [tilt.mean], [tilt.covariance])
-    return MixtureTilt(
-        tilt.schedule,
-        data,
-        linear=tilt.linear,
-        quadratic=tilt.quadratic,
-        kl_weight=tilt.kl_weight,
-    )
-
-
-def corrected_policy(
-    tilt: GaussianTilt, constant: float, slope: float, std: float = 0.0
-) -> GaussianPolicy:
-    """The score s_pre + constant + slope·x as a policy of `as_mixture(tilt)`."""
-    score = as_mixture(tilt).pretrained_score
-
-    def mean(t: Tensor, x: Tensor, context: object) -> Tensor:
-        return score(t, x, context) + constant + slope * x
-
-    return GaussianPolicy(mean, std)
-
-
 def two_states(**changes: float) -> LQProblem:
     """Two coupled states, one action, cross costs, correlated noise."""
     settings = {
@@ -78,11 +52,6 @@ def two_states(**changes: float) -> LQProblem:
 def two_state_law(covariance: float = 0.0, shift: float = 0.0) -> LinearGaussianLaw:
     """A stabilizing gain with an offset, not the optimal one; `shift` moves both."""
     return LinearGaussianLaw([[0.3 + shift, 0.9 - 0.5 * shift]], [0.2 + 0.7 * shift], covariance)
-
-
-def control_problem(mixture: MixtureTilt) -> ControlProblem:
-    """For the simulator."""
-    return mixture.problem()
 
 
 def central(function: Callable[[np.ndarray], float], at: np.ndarray, step: float) -> np.ndarray:

@@ -31,7 +31,7 @@ def hjb_residual(tilt: MixtureTilt, t: torch.Tensor, x: torch.Tensor) -> float:
     """max |∂V/∂t + (½βx + βs_pre)·∇V + ½β ΔV + β/(2κ)|∇V|²| at rows (t, x)."""
     jet = tilt.value().jet(t, x, None, hessian=True)
     assert jet.hessian is not None
-    beta = tilt.schedule.beta(tilt.schedule.horizon - t)[:, None]
+    beta = tilt.schedule.intensity(tilt.schedule.horizon - t)[:, None]
     drift = 0.5 * beta * x + beta * tilt.pretrained_score(t, x, None)
     bend = jet.hessian.diagonal(dim1=-2, dim2=-1).sum(-1)
     square = (jet.gradient**2).sum(-1)

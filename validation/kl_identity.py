@@ -6,7 +6,7 @@ from scipy.integrate import quad
 
 from ctcontrol import Estimate, TimeGrid, simulate
 from ctcontrol.exact.tilt import GaussianTilt
-from validation._problems import as_mixture, corrected_policy, correction, gaussian_tilt, seeded
+from validation._problems import correction, gaussian_tilt, seeded
 from validation._report import (
     Plot,
     Report,
@@ -34,7 +34,7 @@ def dissipation(tilt: GaussianTilt) -> tuple[float, float, float]:
     def rates(t: float) -> tuple[float, float]:
         m, v = moments.mean(t)[0], moments.covariance(t)[0, 0]
         center, spread = (float(a.squeeze()) for a in tilt.noised(T - t))
-        beta = tilt.schedule.beta(T - t)
+        beta = tilt.schedule.intensity(T - t)
         # ∇log(p^θ/p^pre) = −(x − m)/v + (x − center)/spread, affine like Δμ.
         slope = 1 / spread - 1 / v - SLOPE
         constant = m / v - center / spread - CONSTANT
@@ -57,8 +57,7 @@ def check(size: Size) -> Report:
     exact = tilt.path_kl(correction(CONSTANT, SLOPE), correction(0, 0))
     wrong, _ = quad(lambda t: _wrong_clock(tilt, t), 0, tilt.horizon, epsabs=1e-12)
 
-    mixture = as_mixture(tilt)
-    problem, policy = mixture.problem(), corrected_policy(tilt, CONSTANT, SLOPE)
+    problem, policy = tilt.problem(), tilt.score_policy(correction(CONSTANT, SLOPE))
     steps, batch = pick(size, 100, 400), pick(size, 20_000, 200_000)
     chain = _chain_kl(tilt, steps)
     grid = TimeGrid.uniform(tilt.horizon, steps)
@@ -126,7 +125,7 @@ def _wrong_clock(tilt: GaussianTilt, t: float) -> float:
     """The integrand with g² at t in place of T − t."""
     moments = tilt.moments(correction(CONSTANT, SLOPE))
     m, v = moments.mean(t)[0], moments.covariance(t)[0, 0]
-    return 0.5 * tilt.schedule.beta(t) * ((CONSTANT + SLOPE * m) ** 2 + SLOPE**2 * v)
+    return 0.5 * tilt.schedule.intensity(t) * ((CONSTANT + SLOPE * m) ** 2 + SLOPE**2 * v)
 
 
 def _chain_kl(tilt: GaussianTilt, steps: int) -> float:
@@ -135,7 +134,7 @@ def _chain_kl(tilt: GaussianTilt, steps: int) -> float:
     m, v = float(tilt.initial_mean[0]), float(tilt.initial_covariance[0, 0])
     total = 0.0
     for k in range(steps):
-        now, beta = tilt.coefficients(k * dt), tilt.schedule.beta(T - k * dt)
+        now, beta = tilt.coefficients(k * dt), tilt.schedule.intensity(T - k * dt)
         total += 0.5 * beta * dt * ((CONSTANT + SLOPE * m) ** 2 + SLOPE**2 * v)
         grow = 1 + dt * (now.A[0, 0] + beta * SLOPE)
         m = grow * m + dt * (now.f[0] + beta * CONSTANT)
