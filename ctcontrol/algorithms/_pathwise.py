@@ -28,7 +28,7 @@ class PathwisePolicyGradient(Passes):
     `CtcontrolError`.
 
     Attributes:
-        proximity: c ≥ 0, adds c times the step KL to the policy that made the rollout: the
+        proximity: c ≥ 0, adds e^{−ρt}c times the step KL to the policy that made the rollout: the
             trust region whose maximiser is a plain regression (docs/theory, prox). Needs
             steps with noise.
         through_mean: differentiate V also through the policy's mean inside it.
@@ -63,9 +63,8 @@ class PathwisePolicyGradient(Passes):
         gain = inner(new - old, rows.signal) + running * (rows.t1 - rows.t0)
         cost = penalty(problem, solver, rows, law)
         if self.proximity:
-            cost = cost + self.proximity * solver.step_kl(
-                sde, *ends, law.mean, rows.law.mean, rows.context
-            )
+            moved = solver.step_kl(sde, *ends, law.mean, rows.law.mean, rows.context)
+            cost = cost + rows.weight * self.proximity * moved
         loss = rows.steps * (cost - rows.weight * gain).mean()
         explores = bool((rows.law.std > 0).all())
         log_ratio = law.log_ratio(rows.law, rows.action) if explores else torch.zeros_like(rows.t0)
