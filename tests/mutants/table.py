@@ -1,0 +1,359 @@
+"""One-line mutations of the source, each a classic mistake, with the tests that must notice."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A line of the source, made wrong.
+
+    Attributes:
+        mistake: what the wrong line means.
+        file: from the root.
+        old: text that occurs exactly once in it.
+        new: what replaces it.
+        tests: files or folders of which one test at least must fail.
+    """
+
+    mistake: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def _of(mistake: str, file: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(mistake, file, old, new, tests)
+
+
+_LQ = "tests/ctcontrol/exact/lq/"
+_TILT = "tests/ctcontrol/exact/tilt/"
+_RATES = "tests/ctcontrol/advantages/test_rates.py"
+
+MUTANTS = (
+    # The clock.
+    _of(
+        "reverse diffusion with g at t in place of T − t",
+        "ctcontrol/exact/tilt/_reversal.py",
+        "return self.forward.horizon - t\n",
+        "return t\n",
+        _TILT + "test_samplers.py",
+        _TILT + "test_mixture.py",
+    ),
+    _of(
+        "exact diffusion problem with g at t in place of T − t",
+        "ctcontrol/exact/tilt/_scores.py",
+        "s, eye = self.horizon - t, np.eye(self.states)",
+        "s, eye = t, np.eye(self.states)",
+        _TILT + "test_gaussian.py",
+    ),
+    _of(
+        "noise schedule of networks on the wrong clock",
+        "ctcontrol_diffusion/schedule.py",
+        "position = (1.0 - t.double()).clamp(0, 1)",
+        "position = t.double().clamp(0, 1)",
+        "tests/ctcontrol_diffusion/test_schedule.py",
+    ),
+    _of(
+        "link with its boundary condition at noise, cos(πt/2T)",
+        "ctcontrol/_link.py",
+        "return (1 - t / self.horizon).clamp(0, 1)",
+        "return (t / self.horizon).clamp(0, 1)",
+        "tests/ctcontrol/test_link.py",
+        "tests/contracts/test_link.py",
+    ),
+    # Path KL.
+    _of(
+        "path KL without its ½",
+        "ctcontrol/_solver.py",
+        "return 0.5 * (t1 - t0) * inner(white, white)",
+        "return (t1 - t0) * inner(white, white)",
+        "tests/ctcontrol/test_regularizer.py",
+        "tests/ctcontrol/test_solver.py",
+    ),
+    _of(
+        "exact path KL without its ½",
+        "ctcontrol/exact/lq/_functionals.py",
+        "[0.5 * ((now.B.T @ whitened) * square).sum(),",
+        "[1.0 * ((now.B.T @ whitened) * square).sum(),",
+        _LQ + "test_functionals.py",
+    ),
+    _of(
+        "path KL with its expectation under the reference",
+        "ctcontrol/exact/lq/_functionals.py",
+        "result = moments(lq, law, integrand, 2, reference.schedules)",
+        "result = moments(lq, reference, integrand, 2, law.schedules)",
+        _LQ + "test_functionals.py",
+    ),
+    _of(
+        "the drawn action, not its mean, in the KL",
+        "ctcontrol/_simulate.py",
+        "regularizer.amount(solver, sde, t0, t1, x, law, anchor, context)",
+        "regularizer.amount(solver, sde, t0, t1, x, type(law)(a, law.std), anchor, context)",
+        "tests/ctcontrol/test_regularizer.py",
+        "tests/ctcontrol/test_simulate.py",
+    ),
+    _of(
+        "path KL taken for the KL of the samples",
+        "ctcontrol/exact/tilt/_gaussian.py",
+        "return Divergence(path, gaussian_kl(*ends), self._gap(law, other))",
+        "return Divergence(path, path, self._gap(law, other))",
+        _TILT,
+    ),
+    _of(
+        "continuous-time KL on a coarse DDIM chain",
+        "ctcontrol_diffusion/solvers.py",
+        "return 0.5 * (gain / std) ** 2 * inner(gap, gap)",
+        "return 0.5 * (t1 - t0) * _schedule(sde).beta(t0) * inner(gap, gap)",
+        "tests/ctcontrol_diffusion/test_solvers.py",
+    ),
+    _of(
+        "the last DDIM step, without noise, passes the door",
+        "ctcontrol/_policy.py",
+        "if not bool((torch.isfinite(std) & (std > 0)).all()):",
+        "if not bool(torch.isfinite(std).all()):",
+        "tests/ctcontrol/test_policy.py",
+        "tests/ctcontrol_diffusion/test_solvers.py",
+    ),
+    # Dynamics.
+    _of(
+        "reverse drift −½βx in place of +½βx",
+        "ctcontrol/exact/tilt/_reversal.py",
+        "return like(-self.forward.pull(self._clock(t)), x) * x",
+        "return like(self.forward.pull(self._clock(t)), x) * x",
+        _TILT,
+    ),
+    _of(
+        "noise ∝ Δt in place of √Δt",
+        "ctcontrol/_noise.py",
+        ".mul_(math.sqrt(t1 - t0))",
+        ".mul_(t1 - t0)",
+        "tests/ctcontrol/test_noise.py",
+        "tests/contracts/test_noise.py",
+    ),
+    _of(
+        "a held action does not move the chain",
+        "ctcontrol/exact/lq/_chain.py",
+        "noise = dt * lq.diffusion + dt**2 * lq.B @ spread @ lq.B.T\n            means",
+        "noise = dt * lq.diffusion\n            means",
+        _LQ + "test_chain.py",
+    ),
+    _of(
+        "sampler noise η forgotten in the drift",
+        "ctcontrol/exact/tilt/_reversal.py",
+        "return 0.5 * (1 + self.eta**2) * self.forward",
+        "return self.forward",
+        _TILT,
+    ),
+    # Reward and cost.
+    _of(
+        "cost taken for reward",
+        "ctcontrol/exact/lq/_dynamics.py",
+        "return -inner(x, x @ self.G)",
+        "return inner(x, x @ self.G)",
+        _LQ + "test_problem.py",
+    ),
+    _of(
+        "entropy subtracted in place of added",
+        "ctcontrol/_regularizer.py",
+        "return -law.entropy() * (t1 - t0)",
+        "return law.entropy() * (t1 - t0)",
+        "tests/ctcontrol/test_regularizer.py",
+    ),
+    _of(
+        "Merton's exploration free of charge",
+        "ctcontrol/exact/portfolio/_merton.py",
+        "second = law.mean**2 + law.variance",
+        "second = law.mean**2",
+        "tests/ctcontrol/exact/portfolio/test_merton.py",
+    ),
+    _of(
+        "controlled volatility without its Hessian",
+        "ctcontrol/exact/exploratory_lq/_system.py",
+        "uu=0.5 * (self.D**2 * k.k2 - self.N),",
+        "uu=0.5 * (-self.N),",
+        "tests/ctcontrol/exact/exploratory_lq",
+    ),
+    # Occupation and discount.
+    _of(
+        "occupation law not normalized",
+        "ctcontrol/exact/lq/_stationary.py",
+        "return mean, np.real(solve_continuous_lyapunov(self._shift(closed), -source))",
+        "return mean, np.real(solve_continuous_lyapunov(self._shift(closed), -source)) / rho",
+        _LQ + "test_stationary.py",
+    ),
+    _of(
+        "1/ρ missing from the performance difference",
+        "ctcontrol/exact/lq/_stationary.py",
+        "return float(-bend + 2 * tilt + noise + bonus) / lq.discount",
+        "return float(-bend + 2 * tilt + noise + bonus)",
+        _LQ + "test_stationary.py",
+    ),
+    _of(
+        "performance difference along the old policy",
+        "ctcontrol/exact/lq/_system.py",
+        "return advantage_integral(self, law, new, along=new)",
+        "return advantage_integral(self, law, new, along=law)",
+        _LQ + "test_functionals.py",
+    ),
+    _of(
+        "discount e^{+ρt} of rows",
+        "ctcontrol/_trajectory.py",
+        "weight=(-self.discount * t0).exp(),",
+        "weight=(self.discount * t0).exp(),",
+        "tests/ctcontrol/test_trajectory.py",
+    ),
+    _of(
+        "return to go without discount",
+        "ctcontrol/_trajectory.py",
+        "shrink = (-discount * grid.lengths).exp().tolist()",
+        "shrink = (0 * grid.lengths).exp().tolist()",
+        "tests/ctcontrol/test_trajectory.py",
+    ),
+    # Values, critics and advantages.
+    _of(
+        "mean-square TD error: differences as test functions",
+        "ctcontrol/critics/_test_functions.py",
+        "return features_along(value, trajectory)[:-1]\n",
+        "return -features_along(value, trajectory).diff(dim=0)\n",
+        "tests/ctcontrol/critics",
+    ),
+    _of(
+        "the noise added to the target, not taken from it",
+        "ctcontrol/critics/_return.py",
+        "return trajectory.return_to_go() - discounted_to_go(noise,",
+        "return trajectory.return_to_go() + discounted_to_go(noise,",
+        "tests/ctcontrol/critics",
+    ),
+    _of(
+        "the noise of the step itself taken from the advantage",
+        "ctcontrol/advantages/_return.py",
+        "later = discounted_to_go(now, 0.0, trajectory.grid, trajectory.discount) - now",
+        "later = discounted_to_go(now, 0.0, trajectory.grid, trajectory.discount)",
+        "tests/ctcontrol/advantages",
+    ),
+    _of(
+        "temporal difference with the gain of the step left out",
+        "ctcontrol/_along.py",
+        "return shrink * values[1:] - values[:-1] + trajectory.gains",
+        "return shrink * values[1:] - values[:-1]",
+        "tests/ctcontrol/test_along.py",
+        _RATES,
+    ),
+    _of(
+        "trace of TD(λ) that decays per step, not per unit of time",
+        "ctcontrol/critics/_test_functions.py",
+        "shrink = (-self.decay * trajectory.grid.lengths).exp().tolist()",
+        "shrink = (-self.decay * torch.ones(trajectory.steps)).exp().tolist()",
+        "tests/ctcontrol/critics",
+    ),
+    _of(
+        "Itô's ½ dropped",
+        "ctcontrol/advantages/_ito.py",
+        "+ 0.5 * sde.volatility(",
+        "+ sde.volatility(",
+        _RATES,
+    ),
+    _of(
+        "the action-free term dropped from q",
+        "ctcontrol/advantages/_closed_form.py",
+        "return (taken - average).reshape(trajectory.steps, trajectory.batch)",
+        "return taken.reshape(trajectory.steps, trajectory.batch)",
+        "tests/ctcontrol/advantages/test_centered.py",
+    ),
+    _of(
+        "advantage that forgets −ρV",
+        "ctcontrol/advantages/_ito.py",
+        "                - problem.discount * jet.value\n",
+        "",
+        _RATES,
+    ),
+    _of(
+        "tr(RΛ) dropped from the exact advantage",
+        "ctcontrol/exact/lq/_value_function.py",
+        "return np.asarray(-bend + 2 * (delta * (x @ E.T + e)).sum(-1) + spread)",
+        "return np.asarray(-bend + 2 * (delta * (x @ E.T + e)).sum(-1))",
+        _LQ,
+    ),
+    # Policies and losses.
+    _of(
+        "log ratio averaged over coordinates, not summed",
+        "ctcontrol/_gaussian.py",
+        "return sum_event(terms.expand_as(self.mean))",
+        "return terms.expand_as(self.mean).flatten(1).mean(1)",
+        "tests/ctcontrol/test_gaussian.py",
+    ),
+    _of(
+        "advantages whitened step by step",
+        "ctcontrol/_transform.py",
+        "return rates / rates.std().clamp_min(1e-8)",
+        "return rates / rates.std(1, keepdim=True).clamp_min(1e-8)",
+        "tests/ctcontrol/test_transform.py",
+        "tests/contracts/test_transform.py",
+    ),
+    _of(
+        "PPO's maximum in place of the minimum",
+        "ctcontrol/algorithms/_ppo.py",
+        "gain = torch.minimum(gain, clipped * rows.signal)",
+        "gain = torch.maximum(gain, clipped * rows.signal)",
+        "tests/ctcontrol/algorithms/test_ppo.py",
+    ),
+    _of(
+        "√KL where KL belongs",
+        "ctcontrol/algorithms/_trust.py",
+        "    def distance(self, kl: Tensor) -> Tensor:\n        return kl\n",
+        "    def distance(self, kl: Tensor) -> Tensor:\n        return (kl + 1e-12).sqrt()\n",
+        "tests/ctcontrol/algorithms/test_trust.py",
+    ),
+    _of(
+        "KL where √KL belongs",
+        "ctcontrol/algorithms/_trust.py",
+        "return (kl.clamp_min(0) + self.smoothing**2).sqrt() - self.smoothing",
+        "return kl",
+        "tests/ctcontrol/algorithms/test_trust.py",
+    ),
+    _of(
+        "trust coefficient that falls where it should rise",
+        "ctcontrol/algorithms/_trust.py",
+        "return replace(self, coefficient=self.coefficient * self.factor)",
+        "return replace(self, coefficient=self.coefficient / self.factor)",
+        "tests/ctcontrol/algorithms/test_trust.py",
+    ),
+    _of(
+        "the direct gradient of the penalty forgotten",
+        "ctcontrol/algorithms/_base.py",
+        "return rows.weight * regularizer.weight * amount",
+        "return 0 * rows.weight * regularizer.weight * amount",
+        "tests/contracts/test_algorithm.py",
+    ),
+    # Exact problems.
+    _of(
+        "cross cost forgotten by the Riccati equation",
+        "ctcontrol/exact/lq/_riccati.py",
+        "cross = P @ B_ + S_\n",
+        "cross = P @ B_\n",
+        _LQ + "test_riccati.py",
+    ),
+    _of(
+        "tilt by e^{2r/κ}, the factor 2 of the penalty without ½",
+        "ctcontrol/exact/tilt/_gaussian.py",
+        "return spread @ (precision @ self.mean + self.linear / self.kl_weight), spread",
+        "return spread @ (precision @ self.mean + 2 * self.linear / self.kl_weight), spread",
+        _TILT,
+    ),
+    _of(
+        "initial-value bias forgotten: the optimum ends at the target",
+        "ctcontrol/exact/tilt/_gaussian.py",
+        "return self.transition(0.0)[2] @ self.linear / self.kl_weight",
+        "return self.covariance @ self.linear / self.kl_weight",
+        _TILT,
+    ),
+    _of(
+        "standard deviation in place of standard error",
+        "ctcontrol/_estimate.py",
+        "spread = float(values.std()) / math.sqrt(n) if n > 1 else math.nan",
+        "spread = float(values.std()) if n > 1 else math.nan",
+        "tests/ctcontrol/test_estimate.py",
+    ),
+)
+"""Add one with every mistake that was made, or nearly."""
