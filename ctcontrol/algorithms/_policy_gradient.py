@@ -31,7 +31,8 @@ class PolicyGradient(Passes):
     Its gradient is −E Σ e^{−ρt} Δ A [∂log π + ζ] with ζ = ∂z: the policy gradient of Jia and Zhou
     2022 (2111.11232, Theorem 2) and, with a discount and horizons drawn from Exp(ρ), CPG of Zhao,
     Tang and Yao 2023 (2305.18901) (docs/theory, policy gradient). There is no likelihood ratio:
-    only the first update after a rollout is on policy, so use one pass.
+    only the first update after a rollout is on policy, so use one pass and, offline, a minibatch of
+    the whole rollout.
 
     * *Baselines* come with the estimator: temporal differences subtract V(t, X), and
       `MonteCarloAdvantage` V or the batch mean. Anything that no action changes may be added.
@@ -39,7 +40,7 @@ class PolicyGradient(Passes):
       the exact V; with other estimators they add a bias.
     * *Entropy* is the problem's `Entropy`: −λ log π enters A through the recorded amount, averaged
       over actions, and its direct gradient through the penalty.
-    * *Offline*: shuffled rows of all times, each minibatch an estimate of the whole sum.
+    * *Offline*: rows of all times, shuffled, each minibatch an estimate of the whole sum.
     * *Online*: rows in the order of time. With the minibatch as large as the batch of paths, each
       step of time is one update, made with the parameters left by the step before. What the
       rollout drew is from the policy at its start: acting with the newest parameters would take

@@ -97,20 +97,20 @@ def _best() -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "rate"),
+    ("algorithm", "rate", "minibatch"),
     [
-        (ContinuousPPO(advantage=TemporalDifferenceAdvantage()), 0.03),
-        (ContinuousPPO(advantage=ActionAdvantage(), epochs=2), 0.03),
-        (PathwisePolicyGradient(), 0.03),
-        (PathwisePolicyGradient(proximity=0.3, epochs=3), 0.05),
-        (ProximalRegression(proximity=0.3, epochs=3), 0.05),
-        (PolicyGradient(ActionAdvantage()), 0.015),
-        (PolicyGradient(ActionAdvantage(), online=True), 0.015),
-        (ContinuousPPO(ActionAdvantage(), clip=None, trust=KLPenalty(), epochs=2), 0.03),
-        (ContinuousPPO(ActionAdvantage(), clip=None, trust=RootKLPenalty(target=0.2)), 0.015),
+        (ContinuousPPO(advantage=TemporalDifferenceAdvantage()), 0.03, 96),
+        (ContinuousPPO(advantage=ActionAdvantage(), epochs=2), 0.03, 96),
+        (ContinuousPPO(ActionAdvantage(), clip=None, trust=KLPenalty(), epochs=2), 0.03, 96),
+        (ContinuousPPO(clip=None, trust=RootKLPenalty(target=0.2)), 0.015, 96),
+        (PathwisePolicyGradient(), 0.03, 96),
+        (PathwisePolicyGradient(proximity=0.3, epochs=3), 0.05, 96),
+        (ProximalRegression(proximity=0.3, epochs=3), 0.05, 96),
+        (PolicyGradient(), 0.05, 768),  # the whole rollout: later updates would be off policy
+        (PolicyGradient(ActionAdvantage(), online=True), 0.01, 128),  # one step of time an update
     ],
 )
-def test_training_finds_the_best_gain(algorithm: Algorithm, rate: float) -> None:
+def test_training_finds_the_best_gain(algorithm: Algorithm, rate: float, minibatch: int) -> None:
     """From scratch, value network included; six steps leave a bias of O(Δt) to closed forms."""
     policy, value = _policy(), _value()
     _run(
@@ -118,6 +118,7 @@ def test_training_finds_the_best_gain(algorithm: Algorithm, rate: float) -> None
         policy,
         algorithm,
         batch=128,
+        minibatch=minibatch,
         updater=Updater.adam(policy, rate),
         value=value,
         critic=NoiseAwareFit(epochs=2, minibatch=128),
