@@ -2,6 +2,8 @@
 
 from ctcontrol._along import gradients_along as gradients_along
 from ctcontrol._along import values_along as values_along
+from ctcontrol._bounds import SurrogateBound as SurrogateBound
+from ctcontrol._bounds import measured_surrogate_error as measured_surrogate_error
 from ctcontrol._checks import CtcontrolError as CtcontrolError
 from ctcontrol._checks import NumericalError as NumericalError
 from ctcontrol._checks import ShapeError as ShapeError
@@ -11,6 +13,10 @@ from ctcontrol._checks import check_positive as check_positive
 from ctcontrol._checks import check_rows as check_rows
 from ctcontrol._estimate import Estimate as Estimate
 from ctcontrol._gaussian import Gaussian as Gaussian
+from ctcontrol._girsanov import action_log_ratio as action_log_ratio
+from ctcontrol._girsanov import kl_rates as kl_rates
+from ctcontrol._girsanov import path_kl as path_kl
+from ctcontrol._girsanov import path_log_ratio as path_log_ratio
 from ctcontrol._improve import Iteration as Iteration
 from ctcontrol._improve import improve as improve
 from ctcontrol._link import CosOneMinusCos as CosOneMinusCos
@@ -23,6 +29,15 @@ from ctcontrol._noise import BrownianPath as BrownianPath
 from ctcontrol._noise import NoiseSource as NoiseSource
 from ctcontrol._noise import WhiteNoise as WhiteNoise
 from ctcontrol._noise import ZeroNoise as ZeroNoise
+from ctcontrol._occupation import occupation_mass as occupation_mass
+from ctcontrol._occupation import random_horizon as random_horizon
+from ctcontrol._occupation import sample_occupation as sample_occupation
+from ctcontrol._occupation import without_discount as without_discount
+from ctcontrol._performance import clipped_surrogate as clipped_surrogate
+from ctcontrol._performance import performance_difference as performance_difference
+from ctcontrol._performance import regret as regret
+from ctcontrol._performance import surrogate as surrogate
+from ctcontrol._performance import surrogate_rates as surrogate_rates
 from ctcontrol._policy import GaussianPolicy as GaussianPolicy
 from ctcontrol._policy import LearnedStd as LearnedStd
 from ctcontrol._policy import NoiseAbsorbingPolicy as NoiseAbsorbingPolicy

@@ -9,7 +9,8 @@ from ctcontrol._along import gradients_along
 from ctcontrol._checks import CtcontrolError
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._problem import ControlProblem
-from ctcontrol._sde import UncontrolledVolatilitySDE, of_kind
+from ctcontrol._reward import TerminalReward
+from ctcontrol._sde import ActionAffineSDE, UncontrolledVolatilitySDE, of_kind
 from ctcontrol._solver import Solver
 from ctcontrol._tensor import inner
 from ctcontrol._trajectory import Trajectory, Transitions
@@ -42,7 +43,7 @@ class ActionAdvantage:
         self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
     ) -> Tensor:
         value = needed(value, self)
-        uncontrolled(problem, self)
+        require_uncontrolled(problem, type(self).__name__)
         gradient = gradients_along(value, trajectory, through_mean=self.through_mean)
         with torch.no_grad():
             rows = trajectory.transitions()
@@ -63,13 +64,15 @@ class CenteredAdvantage:
     three in the action, or sums of functions of single coordinates of degree five (Gauss–Hermite
     with three nodes a coordinate); for affine dynamics with a quadratic running reward, in
     particular. A reward that is not smooth in the action is averaged approximately. One
-    evaluation of reward and drift for each of 2m + 1 nodes, m action coordinates.
+    evaluation of reward and drift for each of 2m + 1 nodes, m action coordinates; just one where
+    drift and reward are affine by type (reverse diffusions with a terminal reward).
 
     Attributes:
         through_mean: as in `ActionAdvantage`.
 
     Raises:
-        CtcontrolError: more than 64 action coordinates, or a controlled volatility.
+        CtcontrolError: more than 64 action coordinates with exploration and a running reward or
+            a drift that is not affine, or a controlled volatility.
     """
 
     through_mean: bool = True
@@ -78,7 +81,7 @@ class CenteredAdvantage:
         self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
     ) -> Tensor:
         value = needed(value, self)
-        uncontrolled(problem, self)
+        require_uncontrolled(problem, type(self).__name__)
         gradient = gradients_along(value, trajectory, through_mean=self.through_mean)
         with torch.no_grad():
             rows = trajectory.transitions()
@@ -88,10 +91,10 @@ class CenteredAdvantage:
         return (taken - average).reshape(trajectory.steps, trajectory.batch)
 
 
-def uncontrolled(problem: ControlProblem, who: object) -> UncontrolledVolatilitySDE:
-    """The dynamics, or a `CtcontrolError` where the action moves the volatility."""
+def require_uncontrolled(problem: ControlProblem, who: str) -> None:
+    """Raise `CtcontrolError` where the action moves the volatility."""
     remedy = "it drops the Hessian; use ItoAdvantage or TemporalDifferenceAdvantage"
-    return of_kind(problem.sde, UncontrolledVolatilitySDE, type(who).__name__, remedy)
+    of_kind(problem.sde, UncontrolledVolatilitySDE, who, remedy)
 
 
 def action_terms(
@@ -115,11 +118,13 @@ def average_action_terms(
 ) -> Scalar:
     """The mean of `action_terms` over actions from `law`, by three nodes a coordinate, (rows,).
 
-    E f(a) ≈ f(μ) + Σ_i [f(μ + √3 ς_i e_i) + f(μ − √3 ς_i e_i) − 2f(μ)]/6.
+    E f(a) ≈ f(μ) + Σ_i [f(μ + √3 ς_i e_i) + f(μ − √3 ς_i e_i) − 2f(μ)]/6; the mean itself where
+    the terms are affine by type, so that images cost one evaluation.
     """
     center = action_terms(problem, solver, rows, gradient, law.mean)
     shape = law.mean.shape
-    if not bool((law.std > 0).any()):
+    affine = isinstance(problem.sde, ActionAffineSDE) and isinstance(problem.reward, TerminalReward)
+    if affine or not bool((law.std > 0).any()):
         return center
     coordinates = shape[1:].numel()
     if coordinates > MOST_COORDINATES:

@@ -82,16 +82,17 @@ def test_without_exploration_it_is_zero() -> None:
     assert_close(rates, 0.0)
 
 
-def test_too_many_coordinates_are_refused() -> None:
+@pytest.mark.parametrize("reward", [Powers(2), ct.TerminalReward(lambda x, c: x.sum(1))])
+def test_too_many_coordinates_are_refused_unless_the_type_is_affine(reward: ct.Reward) -> None:
     sde = Isotropic(constant(0.0), constant(1.0), constant(1.0))
-    problem = ct.ControlProblem(
-        sde,
-        ct.TerminalReward(lambda x, c: x.sum(1)),
-        lambda n, g: (torch.zeros(n, 65, dtype=torch.float64), None),
-        1.0,
-    )
+    start = torch.zeros(3, 65, dtype=torch.float64)
+    problem = ct.ControlProblem(sde, reward, lambda n, g: (start, None), 1.0)
     policy = ct.GaussianPolicy(lambda t, x, c: x, 0.1)
     path = ct.simulate(problem, policy, ct.TimeGrid.uniform(1.0, 2), 3, generator=seeded(5))
     value = ct.LinearValue(lambda t, x, c: x, 65)
+    if isinstance(reward, ct.TerminalReward):
+        rates = ct.CenteredAdvantage()(problem, SOLVER, value, path)
+        assert torch.equal(rates, ct.ActionAdvantage()(problem, SOLVER, value, path))
+        return
     with pytest.raises(ct.CtcontrolError, match=r"65 coordinates takes 131 eval.*use ActionAdv"):
         ct.CenteredAdvantage()(problem, SOLVER, value, path)

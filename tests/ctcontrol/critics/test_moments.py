@@ -140,8 +140,9 @@ def test_the_optimal_weight_has_the_smallest_error_bars() -> None:
         w: ct.GeneralizedMoments(tests, w).solve(value, path).covariance.diagonal()
         for w in ("identity", "projected", "optimal")
     }
-    assert bool((spread["optimal"] <= 1.03 * spread["identity"]).all())
-    assert bool((spread["optimal"] <= 1.03 * spread["projected"]).all())
+    for other in ("identity", "projected"):
+        assert bool((spread["optimal"] <= 1.1 * spread[other]).all())
+    assert float(spread["optimal"].sum()) < 0.75 * float(spread["identity"].sum())
 
 
 def test_what_cannot_be_solved_is_named() -> None:
