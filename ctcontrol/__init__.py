@@ -11,6 +11,7 @@ from ctcontrol._checks import check_count as check_count
 from ctcontrol._checks import check_nonnegative as check_nonnegative
 from ctcontrol._checks import check_positive as check_positive
 from ctcontrol._checks import check_rows as check_rows
+from ctcontrol._episodes import Episodes as Episodes
 from ctcontrol._estimate import Estimate as Estimate
 from ctcontrol._gaussian import Gaussian as Gaussian
 from ctcontrol._girsanov import action_log_ratio as action_log_ratio

@@ -46,11 +46,7 @@ def simulate(
         NumericalError: a state, reward or penalty is NaN or infinite; carries the final states.
     """
     check_count("batch", batch)
-    if abs(grid.horizon - problem.horizon) > 1e-9 * problem.horizon or grid.times[0] != 0:
-        raise CtcontrolError(
-            f"the grid runs over [{float(grid.times[0]):g}, {grid.horizon:g}] but the problem "
-            f"over [0, {problem.horizon:g}]; use TimeGrid.uniform(problem.horizon, steps)"
-        )
+    check_grid(problem, grid)
     solver = solver or EulerMaruyama()
     sde, regularizer = problem.sde, problem.regularizer
     policy.check_solver(solver)
@@ -120,6 +116,15 @@ def simulate(
         discount=problem.discount,
         penalty_weight=problem.penalty_weight,
     )
+
+
+def check_grid(problem: ControlProblem, grid: TimeGrid) -> None:
+    """Raise `CtcontrolError` unless the grid runs from 0 to the problem's horizon."""
+    if abs(grid.horizon - problem.horizon) > 1e-9 * problem.horizon or grid.times[0] != 0:
+        raise CtcontrolError(
+            f"the grid runs over [{float(grid.times[0]):g}, {grid.horizon:g}] but the problem "
+            f"over [0, {problem.horizon:g}]; use TimeGrid.uniform(problem.horizon, steps)"
+        )
 
 
 def policy_is_sure(std: Tensor) -> bool:

@@ -96,11 +96,19 @@ def test_the_application_uses_public_names_only() -> None:
 
 
 def test_the_numerics_stand_on_few_packages() -> None:
-    assert third_party("ctcontrol") <= {"torch", "torchsde", "scipy", "numpy", "jaxtyping"}
+    few = {"torch", "torchsde", "scipy", "numpy", "jaxtyping"}
+    assert third_party("ctcontrol") == few | {"gymnasium"}
+    needing = {path for path, tree in sources("ctcontrol").items() if _imports(tree, "gymnasium")}
+    assert {Path(path).parts[:2] for path in needing} == {("ctcontrol", "gymnasium")}
+
+
+def _imports(tree: ast.Module, distribution: str) -> bool:
+    return any(module.split(".")[0] == distribution for module, _ in imports(tree))
 
 
 def test_dependencies_are_declared_and_used() -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = project["dependencies"] + project["optional-dependencies"]["gym"]
     assert third_party(*PACKAGES) == {requirement.split(">")[0] for requirement in declared}
 
 
