@@ -37,8 +37,7 @@ MUTANTS = (
         "ctcontrol/exact/tilt/_reversal.py",
         "return self.forward.horizon - t\n",
         "return t\n",
-        _TILT + "test_samplers.py",
-        _TILT + "test_mixture.py",
+        _TILT,
     ),
     _of(
         "exact diffusion problem with g at t in place of T − t",
