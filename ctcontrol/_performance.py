@@ -118,7 +118,7 @@ def regret(
     A certificate for problems with a path-KL penalty κ whose running reward does not see the
     action; without discount it is κ KL(P^π ‖ P*), both started at the law of the rollouts. The
     recorded mean actions count. Exact up to O(Δt); every term is ≥ 0, so it is sharp near the
-    optimum, where a difference of two returns is all noise. (docs/theory, prox.)
+    optimum, where a difference of two returns is all noise. (docs/theory, performance difference.)
 
     Raises:
         CtcontrolError: another regularizer: then minus `performance_difference` with the

@@ -39,8 +39,9 @@ class NoiseAwareAdvantage:
     later steps has mean zero whatever V is, and V(t_k, X_k) is a baseline: as a weight of the
     log-likelihood gradient the estimate is unbiased for *any* V, as `MonteCarloAdvantage` is,
     which it becomes without the sum. As V becomes exact G_k minus the sum tends to the return
-    that step k alone makes uncertain, so that only the noise of the step itself is left, as in
-    `TemporalDifferenceAdvantage`, but without its bias (docs/theory, noise-aware evaluation).
+    that step k alone makes uncertain: the noise of the step itself is left, as in
+    `TemporalDifferenceAdvantage` but without its bias, and a second-order remainder of the later
+    steps, of the same order in Δ (docs/theory, noise-aware evaluation).
 
     Attributes:
         through_mean: differentiate V also through the policy's mean inside it (the denoised
