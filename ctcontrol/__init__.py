@@ -1,5 +1,9 @@
 """Continuous-time stochastic control in PyTorch: environments, solvers, learning, exact answers."""
 
+from ctcontrol._action_as_state import ActionAsStateReward as ActionAsStateReward
+from ctcontrol._action_as_state import ActionAsStateSDE as ActionAsStateSDE
+from ctcontrol._action_as_state import BlockVolatility as BlockVolatility
+from ctcontrol._action_as_state import action_as_state as action_as_state
 from ctcontrol._along import gradients_along as gradients_along
 from ctcontrol._along import values_along as values_along
 from ctcontrol._bounds import SurrogateBound as SurrogateBound

@@ -51,7 +51,7 @@ class TestVolatility:
     def test_singular_has_no_inverse(self, case: Row) -> None:
         v = case.singular()
         rows = case.matrix(v).shape[0] if case.matrix(v).ndim == 3 else 1
-        x = torch.ones(max(rows, 1), 3, dtype=v.value.dtype)
+        x = torch.ones(max(rows, 1), 3, dtype=case.matrix(v).dtype)
         with pytest.raises(CtcontrolError, match=r"zero or singular.*use a positive volatility"):
             v.whiten(x)
         with pytest.raises(CtcontrolError):

@@ -114,6 +114,13 @@ SDES = [
         action=(2,),
     ),
     row(
+        "ActionAsState",
+        ct.ActionAsStateSDE,
+        lambda: ct.ActionAsStateSDE(investment().sde(), 1, 0.3),
+        state=(2,),
+        action=(1,),
+    ),
+    row(
         "MultiplicativeNoise",
         exploratory_lq.MultiplicativeNoiseSDE,
         lambda: investment().sde(),
@@ -141,6 +148,14 @@ SDES = [
 
 def _batch_diagonal(v: ct.DiagonalVolatility) -> Tensor:
     return torch.diag_embed(v.value.flatten(1))
+
+
+def _block_matrix(v: ct.BlockVolatility) -> Tensor:
+    """Both blocks as they act on unit vectors, row by row."""
+    assert isinstance(v.second, ct.ScalarVolatility)
+    noise = torch.eye(v.noises + 3 - v.states, dtype=v.second.value.dtype)
+    rows = len(v.second.value)
+    return torch.stack([v.mul(e.expand(rows, -1)) for e in noise], -1)
 
 
 VOLATILITIES = [
@@ -178,6 +193,20 @@ VOLATILITIES = [
         lambda n: ct.DenseVolatility(normal(n, 3, 4, seed=14)),
         matrix=lambda v: v.value,
         singular=lambda: ct.DenseVolatility(torch.eye(3).expand(2, 3, 3).clone().tril(-1)),
+    ),
+    row(
+        "Block",
+        ct.BlockVolatility,
+        lambda n: ct.BlockVolatility(
+            ct.DenseVolatility(normal(2, 4, seed=7)),
+            ct.ScalarVolatility(normal(n, seed=8).abs() + 0.3),
+            2,
+            4,
+        ),
+        matrix=_block_matrix,
+        singular=lambda: ct.BlockVolatility(
+            ct.ScalarVolatility(torch.ones(2)), ct.ScalarVolatility(torch.zeros(2)), 2, 2
+        ),
     ),
 ]
 

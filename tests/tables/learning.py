@@ -175,6 +175,14 @@ REWARDS = [
         action=(2,),
         context=lambda n: None,
     ),
+    row(
+        "ActionAsState",
+        ct.ActionAsStateReward,
+        lambda: ct.ActionAsStateReward(plant().problem().reward, 3, 0.7),
+        state=(5,),
+        action=(2,),
+        context=lambda n: None,
+    ),
 ]
 
 # --- regularizers: make() -> regularizer; weight ------------------------------------------------

@@ -46,7 +46,7 @@ def _return(env: ControlEnv, policy: lq.LinearGaussianPolicy, seed: int) -> floa
         with torch.no_grad():
             t, x = torch.tensor(observation[:1]), torch.tensor(observation[None, 1:])
             action = policy.dist(t, x, None).mean[0].numpy() / 4
-        observation, reward, ended, truncated, info = env.step(action)
+        observation, reward, ended, truncated, info = env.step(action.astype(np.float32))
         assert not truncated
         total += weight * reward
         weight *= info["discount_factor"]
