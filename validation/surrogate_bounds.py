@@ -5,6 +5,7 @@ import math
 import numpy as np
 from scipy.integrate import quad
 
+from ctcontrol import SurrogateBound
 from validation._problems import correction, gaussian_tilt, two_state_law, two_states
 from validation._report import (
     Plot,
@@ -100,6 +101,13 @@ def check(size: Size) -> Report:
     with_horizon = [finite(s) for s in shifts]
     steepest = max(abs(slope(x)) for x in np.linspace(0, math.pi, pick(size, 33, 257)))
     without = [discounted(s, steepest) for s in shifts]
+    unresolved = SurrogateBound.linear(2.0, horizon=HORIZON).error(0.5 * shifts[0] ** 2)
+    library = SurrogateBound.linear(steepest * NOISE, discount=DISCOUNT).error(
+        0.5 * (shifts[0] / NOISE) ** 2
+    )
+    general = SurrogateBound.root(shifts[0] * steepest, discount=DISCOUNT).error(
+        0.5 * (shifts[0] / NOISE) ** 2
+    )
     ratios = [bound / error for error, bound in with_horizon]
     ratios_without = [bound / error for error, bound in without]
     return Report(
@@ -110,7 +118,10 @@ def check(size: Size) -> Report:
         "½√π ρ^{−3/2}|A|∞ sup|σ⁻¹Δb|.",
         assumptions="σ free of state and action; A bounded.",
         source="Pinsker's inequality and Girsanov; docs/theory, surrogate.",
-        code=("ctcontrol.exact.lq.LinearQuadraticSystem.surrogate_gain",),
+        code=(
+            "ctcontrol.SurrogateBound",
+            "ctcontrol.exact.lq.LinearQuadraticSystem.surrogate_gain",
+        ),
         claims=(
             equal(
                 "golden",
@@ -122,6 +133,21 @@ def check(size: Size) -> Report:
             rate("remainder", "two states: J − L ∝ δ²", shifts, remainder, 2.0),
             rate("change", "while J(π′) − J(π) ∝ δ", shifts, first_order, 1.0),
             rate("finite_error", "sin 2X_T: error ∝ δ²", shifts, [e for e, _ in with_horizon], 2.0),
+            equal(
+                "library",
+                "the library's bound, linear in KL, is that constant",
+                library,
+                without[0][1],
+            ),
+            equal(
+                "library_root", "and so is the one in √KL, with the same A", general, without[0][1]
+            ),
+            at_least(
+                "unresolved",
+                "one number for all times is above the bound resolved in time",
+                unresolved,
+                with_horizon[0][1],
+            ),
             at_least("finite_bound", "with a horizon, least bound/error", min(ratios), 1.0),
             at_most("finite_tight", "and largest", max(ratios), 5.0),
             rate(
