@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tests.mutants.runner import healthy, judge_all, occurrences
+from tests.mutants.runner import complaints, judge_all, occurrences
 from tests.mutants.table import MUTANTS, Mutant
 
 LIMIT = 300.0
@@ -35,9 +35,13 @@ def main(words: Sequence[str] | None = None) -> int:
     # A test that fails on the true source would kill anything.
     named = sorted({test for mutant in fresh for test in mutant.tests})
     print(f"{len(named)} test files and folders on the true source …", flush=True)
-    complaint = healthy(named, arguments.limit * 4) if named else None
-    if complaint is not None:
-        print(f"{complaint}\nthe tests fail without any mutant; mend them first")
+    sick = False
+    for test, complaint in complaints(named, arguments.jobs, arguments.limit):
+        if complaint is not None:
+            print(f"{test}:\n{complaint}", flush=True)
+            sick = True
+    if sick:
+        print("tests fail without any mutant; mend them first")
         return 1
     killed = 0
     for count, verdict in enumerate(judge_all(fresh, arguments.jobs, arguments.limit), 1):

@@ -5,14 +5,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 from tests.mutants.table import Mutant
 
@@ -101,25 +101,39 @@ def judge(mutant: Mutant, root: Path, limit: float) -> Verdict:
 
 def judge_all(mutants: Iterable[Mutant], jobs: int, limit: float) -> Iterator[Verdict]:
     """Verdicts as they come, each job on a copy of its own."""
+    with _copies(jobs) as on_a_copy:
+        yield from on_a_copy(lambda mutant, root: judge(mutant, root, limit), mutants)
+
+
+def complaints(tests: Iterable[str], jobs: int, limit: float) -> Iterator[tuple[str, str | None]]:
+    """Each test file or folder, and what it says on the true source if it does not pass."""
+
+    def work(test: str, root: Path) -> tuple[str, str | None]:
+        status, output = run_tests([test], root, limit)
+        return test, None if status == 0 else output
+
+    with _copies(jobs) as on_a_copy:
+        yield from on_a_copy(work, tests)
+
+
+@contextmanager
+def _copies(jobs: int) -> Generator[Callable[..., Iterator[Any]]]:
+    """What maps work(item, root) over items, `jobs` beside each other, each on its own copy."""
     with TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(jobs) as pool:
         free: Queue[Path] = Queue()
         for index in range(jobs):
             (Path(folder) / str(index)).mkdir()
             free.put(copy(Path(folder) / str(index)))
 
-        def work(mutant: Mutant) -> Verdict:
-            root = free.get()
-            try:
-                return judge(mutant, root, limit)
-            finally:
-                free.put(root)
+        def on_a_copy(work: Callable[[Any, Path], Any], items: Iterable[Any]) -> Iterator[Any]:
+            def borrow(item: Any) -> Any:
+                root = free.get()
+                try:
+                    return work(item, root)
+                finally:
+                    free.put(root)
 
-        for done in as_completed([pool.submit(work, mutant) for mutant in mutants]):
-            yield done.result()
+            for done in as_completed([pool.submit(borrow, item) for item in items]):
+                yield done.result()
 
-
-def healthy(tests: Sequence[str], limit: float) -> str | None:
-    """What the tests say on an unmutated copy if they do not pass, else None."""
-    with TemporaryDirectory(prefix="mutants-") as folder:
-        status, output = run_tests(tests, copy(Path(folder)), limit)
-    return None if status == 0 else output
+        yield on_a_copy
