@@ -7,6 +7,7 @@ from ctcontrol import (
     CtcontrolError,
     EulerMaruyama,
     GaussianPolicy,
+    LearnedStd,
     NoiseAbsorbingPolicy,
     TimeGrid,
     WhiteNoise,
@@ -26,6 +27,26 @@ def test_exploration_is_not_negative(bad: float) -> None:
 def test_a_function_of_time_may_be_the_std() -> None:
     policy = GaussianPolicy(lambda t, x, c: x, lambda t: 1 + t)
     assert policy.dist(torch.tensor([0.0, 0.5]), normal(2, 3), None).std.tolist() == [1.0, 1.5]
+
+
+class TestLearnedStd:
+    def test_one_number_or_one_a_coordinate(self) -> None:
+        t = torch.tensor([0.0, 0.5])
+        assert LearnedStd(0.4)(t).tolist() == pytest.approx([0.4, 0.4])
+        assert_close(LearnedStd([0.4, 0.2])(t), torch.tensor([[0.4, 0.2]] * 2), 1e-6)
+
+    def test_it_may_grow_in_time(self) -> None:
+        std = LearnedStd(0.4, of_time=True)
+        assert std.log_rate is not None
+        with torch.no_grad():
+            std.log_rate.fill_(2.0)
+        found = std(torch.tensor([0.0, 0.5]).double())
+        assert_close(found, 0.4 * torch.tensor([0.0, 1.0]).double().exp())
+
+    @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])
+    def test_it_is_positive(self, bad: float) -> None:
+        with pytest.raises(CtcontrolError, match="to be learned must be finite and > 0"):
+            LearnedStd(bad)
 
 
 class TestNoiseAbsorbing:

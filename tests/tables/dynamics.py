@@ -236,6 +236,13 @@ POLICIES = [
         trained=3,
     ),
     row(
+        "GaussianStdOfTime",
+        ct.GaussianPolicy,
+        lambda: ct.GaussianPolicy(linear_mean(), ct.LearnedStd([0.3, 0.5], of_time=True)),
+        absorbs=False,
+        trained=4,
+    ),
+    row(
         "GaussianTimeStd",
         ct.GaussianPolicy,
         lambda: ct.GaussianPolicy(linear_mean(), lambda t: 0.2 + t),
