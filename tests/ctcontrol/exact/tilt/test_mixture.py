@@ -13,6 +13,7 @@ from ctcontrol.exact.tilt import (
     MixtureTilt,
     VariancePreserving,
 )
+from tests.ctcontrol.exact.tilt.instances import SCHEDULES
 
 GOLDEN = MixtureTilt(
     VariancePreserving(0.1, 4.0),
@@ -29,7 +30,7 @@ def random_tilt(seed: int, d: int, components: int = 3) -> MixtureTilt:
     spread = root @ np.swapaxes(root, 1, 2) + 0.2 * np.eye(d)
     slope = rng.normal(size=(d, d))
     return MixtureTilt(
-        VariancePreserving(0.2, 6.0),
+        SCHEDULES[seed % len(SCHEDULES)],
         GaussianMixture.of(
             rng.uniform(0.2, 1, components), rng.normal(size=(components, d)), spread
         ),
@@ -44,7 +45,7 @@ tilts = st.builds(random_tilt, st.integers(0, 10_000), st.integers(1, 3), st.int
 
 def rows(tilt: MixtureTilt, seed: int, latest: float = 0.97) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    t = latest * torch.rand(6, generator=generator, dtype=torch.float64)
+    t = latest * tilt.schedule.horizon * torch.rand(6, generator=generator, dtype=torch.float64)
     return t, torch.randn(6, tilt.data.dimension, generator=generator, dtype=torch.float64)
 
 
@@ -67,7 +68,7 @@ def test_started_without_the_reward_the_optimum_falls_short() -> None:
 
 @given(tilts, st.integers(0, 1000))
 def test_the_value_solves_the_equation_of_optimal_control(tilt: MixtureTilt, seed: int) -> None:
-    """∂V/∂t + (½βx + βs)·∇V + ½βΔV + β/(2κ)|∇V|² = 0."""
+    """∂V/∂t + (−fx + g²s)·∇V + ½g²ΔV + g²/(2κ)|∇V|² = 0."""
     t, x = rows(tilt, seed)
     problem, jet = tilt.problem(), tilt.value().jet(t, x, None, hessian=True)
     assert jet.hessian is not None
@@ -92,9 +93,27 @@ def test_the_optimal_score_is_the_pretrained_one_plus_the_gradient(
 @given(tilts, st.integers(0, 1000))
 def test_the_value_ends_at_the_reward(tilt: MixtureTilt, seed: int) -> None:
     _, x = rows(tilt, seed)
-    end = torch.ones(6, dtype=torch.float64)
+    end = torch.full((6,), tilt.schedule.horizon, dtype=torch.float64)
     value, reward = tilt.value().at(end, x, None), tilt.problem().reward.terminal(x, None)
     assert torch.allclose(value, reward, rtol=1e-9, atol=1e-9)
+
+
+@given(tilts, st.integers(0, 1000))
+def test_the_value_without_control_solves_the_linear_equation(tilt: MixtureTilt, seed: int) -> None:
+    """∂V/∂t + (−fx + g²s)·∇V + ½g²ΔV = 0, and V ends at the reward."""
+    t, x = rows(tilt, seed)
+    problem, value = tilt.problem(), tilt.pretrained_value()
+    jet = value.jet(t, x, None, hessian=True)
+    assert jet.hessian is not None
+    drift = problem.sde.drift(t, x, tilt.pretrained_score(t, x, None), None)
+    volatility = problem.sde.volatility(t, x, x)
+    pull, spread = (drift * jet.gradient).sum(1), volatility.trace(jet.hessian) / 2
+    scale = 1 + jet.time.abs() + pull.abs() + spread.abs()
+    assert float(((jet.time + pull + spread) / scale).abs().max()) < 1e-9
+    # Less than the optimum, which may also stay with the pretrained score.
+    assert bool((jet.value <= tilt.value().at(t, x, None) + 1e-9).all())
+    end = torch.full((6,), tilt.schedule.horizon, dtype=torch.float64)
+    assert torch.allclose(value.at(end, x, None), tilt.reward(x), rtol=1e-9, atol=1e-9)
 
 
 @given(tilts)
