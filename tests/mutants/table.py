@@ -12,7 +12,7 @@ class Mutant:
         file: from the root.
         old: text that occurs exactly once in it.
         new: what replaces it.
-        tests: files or folders of which one test at least must fail.
+        tests: files, folders or single tests of which one must fail.
     """
 
     mistake: str
@@ -29,6 +29,11 @@ def _of(mistake: str, file: str, old: str, new: str, *tests: str) -> Mutant:
 _LQ = "tests/ctcontrol/exact/lq/"
 _TILT = "tests/ctcontrol/exact/tilt/"
 _RATES = "tests/ctcontrol/advantages/test_rates.py"
+
+
+def _claims(theorem: str) -> str:
+    return f"tests/validation/test_claims.py::test_every_claim_holds[{theorem}]"
+
 
 MUTANTS = (
     # The clock.
@@ -97,6 +102,7 @@ MUTANTS = (
         "ctcontrol/exact/tilt/_gaussian.py",
         "return Divergence(path, gaussian_kl(*ends), self._gap(law, other))",
         "return Divergence(path, path, self._gap(law, other))",
+        _claims("kl_identity"),
         _TILT,
     ),
     _of(
@@ -142,6 +148,7 @@ MUTANTS = (
         "ctcontrol/exact/tilt/_reversal.py",
         "return 0.5 * (1 + self.eta**2) * self.forward",
         "return self.forward",
+        _claims("initial_bias"),
         _TILT,
     ),
     # Reward and cost.
@@ -345,6 +352,7 @@ MUTANTS = (
         "ctcontrol/exact/tilt/_gaussian.py",
         "return self.transition(0.0)[2] @ self.linear / self.kl_weight",
         "return self.covariance @ self.linear / self.kl_weight",
+        _claims("initial_bias"),
         _TILT,
     ),
     _of(
