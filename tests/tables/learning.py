@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 import ctcontrol as ct
-from ctcontrol.exact import exploratory_lq, lq, portfolio, tilt
+from ctcontrol.exact import exploratory_lq, hopf_cole, lq, ou, portfolio, tilt
 from tests.helpers import normal
 from tests.problems import regulator
 from tests.tables._row import F64, row
@@ -65,6 +65,31 @@ def _market() -> portfolio.MeanVariance:
     )
 
 
+def oscillator() -> ou.OrnsteinUhlenbeck:
+    """A cubic reward on the way, a quartic one at the end."""
+    return ou.OrnsteinUhlenbeck(
+        rate=0.9,
+        volatility=0.7,
+        running=[0.2, -0.5, 0.3, 0.4],
+        terminal=[0.1, 0.6, -0.2, 0.3, 0.1],
+        discount=0.5,
+        horizon=1.0,
+        initial_mean=1.2,
+    )
+
+
+def steered() -> hopf_cole.HopfCole:
+    """Two modes in the plane, and a price on being far from the origin."""
+    return hopf_cole.HopfCole(
+        hopf_cole.LogMixture(mixture().data),
+        volatility=0.8,
+        action_cost=1.5,
+        state_cost=0.4,
+        horizon=1.0,
+        initial_mean=[0.2, -0.3],
+    )
+
+
 VALUES = [
     *(
         row(
@@ -106,6 +131,20 @@ VALUES = [
         lambda: mixture().value(),
         states=2,
         terminal=lambda x: mixture().reward(x),
+    ),
+    row(
+        "Hermite",
+        ou.HermiteValue,
+        lambda: oscillator().value(),
+        states=1,
+        terminal=lambda x: oscillator().problem().reward.terminal(x, None),
+    ),
+    row(
+        "HopfCole",
+        hopf_cole.HopfColeValue,
+        lambda: steered().value(),
+        states=2,
+        terminal=lambda x: steered().problem().reward.terminal(x, None),
     ),
     row(
         "TiltPretrained",
@@ -155,6 +194,22 @@ REWARDS = [
         lambda: investment().problem(1.0).reward,
         state=(1,),
         action=(1,),
+        context=lambda n: None,
+    ),
+    row(
+        "Polynomial",
+        ou.PolynomialReward,
+        lambda: oscillator().problem().reward,
+        state=(1,),
+        action=(1,),
+        context=lambda n: None,
+    ),
+    row(
+        "HopfCole",
+        hopf_cole.HopfColeReward,
+        lambda: steered().problem().reward,
+        state=(2,),
+        action=(2,),
         context=lambda n: None,
     ),
     row(

@@ -79,7 +79,8 @@ def test_golden_distance_of_a_shift() -> None:
 
 def test_the_optimum_is_the_limit_of_little_noise() -> None:
     """κ₀ = 4η²κ of a stochastic sampler costs ½κ g²|u|² as η → 0."""
-    facts = {**random_facts(3, 2), "quadratic": 0.4}
+    facts = random_facts(3, 2)
+    facts["quadratic"] = 0.4
     schedule, eta = FlowMatching(0.95), 1e-3
     limit = DeterministicTilt(schedule, **facts, score_cost=0.8).optimal_policy()
     noisy = GaussianTilt(schedule, **facts, kl_weight=0.8 * 4 * eta**2, eta=eta)
