@@ -68,7 +68,7 @@ def _command(words: list[str]) -> int:
     said = " ".join([PROGRAM, *words])
     console().print(_table(outcomes))
     if arguments.json is not None:
-        write_atomically(arguments.json, to_json(_write.records(outcomes), indent=2) + "\n")
+        write_atomically(arguments.json, to_json(_write.records(outcomes, said), indent=2) + "\n")
     if arguments.html is not None:
         write_atomically(arguments.html, _write.html(outcomes, said))
     if arguments.figures is not None:

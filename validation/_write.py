@@ -13,9 +13,22 @@ from validation._run import Outcome
 COMMAND = "python -m validation"
 
 
-def records(outcomes: Sequence[Outcome]) -> dict[str, list[dict[str, Any]]]:
-    """Every claim as plain data."""
+def records(outcomes: Sequence[Outcome], command: str = COMMAND) -> dict[str, Any]:
+    """Every claim as plain data, and what its numbers mean."""
     return {
+        "command": command,
+        "theorems": {
+            outcome.theorem: {
+                "title": outcome.report.title,
+                "figure": outcome.report.plot.title,
+                "seconds": round(outcome.seconds, 1),
+                "claims": {
+                    claim.name: {"statement": claim.statement, "relation": claim.relation}
+                    for claim in outcome.report.claims
+                },
+            }
+            for outcome in outcomes
+        },
         "claims": [
             {
                 "theorem": outcome.theorem,
@@ -28,7 +41,7 @@ def records(outcomes: Sequence[Outcome]) -> dict[str, list[dict[str, Any]]]:
             }
             for outcome in outcomes
             for claim in outcome.report.claims
-        ]
+        ],
     }
 
 
