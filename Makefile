@@ -12,7 +12,7 @@ COVERAGE := 85
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test validate mutants check bench format clean
+.PHONY: help train test validate mutants docs check bench format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ validate: $(VENV)/.installed-runtime  ## Check every theorem of docs/theory.md, 
 mutants: $(VENV)/.installed-tests  ## Break the source one line at a time; the tests must notice
 	OMP_NUM_THREADS=1 $(PY) -m tests.mutants $(ARGS) --jobs $(JOBS)
 
+docs: $(VENV)/.installed-docs  ## Build the documentation into site/, without the internet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet $(ARGS)
+	@echo 'make: open site/index.html'
+
 check: $(VENV)/.installed-dev  ## Check style, format, types and who may import whom
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -44,7 +48,7 @@ format: $(VENV)/.installed-dev  ## Rewrite the files in the project's format
 	$(PY) -m ruff format .
 
 clean:  ## Remove the environment and what the tools left behind, never your runs
-	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .benchmarks .hypothesis \
+	rm -rf $(VENV) build dist site htmlcov .coverage .coverage.* .benchmarks .hypothesis \
 		.pytest_cache .ruff_cache .import_linter_cache
 	find ctcontrol ctcontrol_diffusion validation tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -73,6 +77,9 @@ $(VENV)/.installed-runtime: pyproject.toml constraints.txt $(PY)
 
 $(VENV)/.installed-tests: $(VENV)/.installed-runtime
 	$(call install,[tests])
+
+$(VENV)/.installed-docs: $(VENV)/.installed-runtime
+	$(call install,[docs])
 
 $(VENV)/.installed-dev: $(VENV)/.installed-tests
 	$(call install,[dev])
