@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -152,15 +153,21 @@ class GaussianMixture:
         spread = like(alpha**2, x[:, None, None]) * self.covariances.to(x)
         return spread + like(variance, spread) * torch.eye(self.dimension).to(x)
 
+    @cached_property
+    def _axes(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues (n, d) and eigenvectors (n, d, d) of V_i: noise turns none of them."""
+        values, axes = torch.linalg.eigh(self.covariances)
+        return values, axes
+
     def _components(self, x: State, alpha: Scalar, variance: Scalar) -> tuple[Tensor, Tensor]:
         """log w_i N(x; αm_i, C_i), (batch, n), and C_i⁻¹(x − αm_i), (batch, n, d)."""
-        spread = self._noised_covariances(x, alpha, variance)
+        values, axes = (part.to(x) for part in self._axes)
         gap = x[:, None, :] - like(alpha, x[:, None]) * self.means.to(x)
-        factor = torch.linalg.cholesky(spread)
-        pull = torch.cholesky_solve(gap[..., None], factor)[..., 0]
-        logdet = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        spread = like(alpha**2, gap) * values + like(variance, gap)
+        turned = torch.einsum("nij,bni->bnj", axes, gap)
+        pull = torch.einsum("nij,bnj->bni", axes, turned / spread)
         constant = self.dimension * math.log(2 * math.pi)
-        log_density = -0.5 * ((gap * pull).sum(-1) + logdet + constant)
+        log_density = -0.5 * ((turned**2 / spread + spread.log()).sum(-1) + constant)
         return self.log_weights.to(x) + log_density, pull
 
 
