@@ -25,6 +25,7 @@ CLAIMS = Path("docs/validation/claims.json")
 COLUMNS = ("claim", "expected", "estimate ± s.e.", "tolerance", "verdict")
 _MARKER = re.compile(r"^<!-- (validation|docstring): (\S+) -->$", re.MULTILINE)
 _SPAN = re.compile(r"(?<!<a)(?<!\">)(?<!<b>)<code>([A-Za-z_][\w.]*)</code>")
+_UNLINKED = re.compile(r"(<(h[1-6]|pre)\b.*?</\2>)", re.DOTALL)
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -80,7 +81,7 @@ def resolve(code: str) -> str | None:
         AttributeError: a public thing of that name has no such member.
     """
     path, *members = _split(code)
-    if not path or path in rooms():
+    if not path or not members:
         return path or None
     room, name = path.rsplit(".", 1)
     thing = getattr(importlib.import_module(room), name)
@@ -122,7 +123,7 @@ def _fields(thing: Any) -> set[str]:
 
 def api_page(room: str) -> str:
     """Everything that a room exports, under the first line of the module that defines it."""
-    lines = [f"# {room}", "", f"::: {room}", "    options:"]
+    lines = [f"# {room} {{#room-{room}}}", "", f"::: {room}", "    options:"]
     lines += ["      members: false", "      show_root_heading: false", ""]
     seen = ""
     for name, module in exported(room).items():
@@ -222,9 +223,10 @@ def _plain(text: str) -> str:
 
 def on_page_content(content: str, page: "Page", config: "MkDocsConfig", files: "Files") -> str:
     """Links code to its entry in the API, and writes formulas as MathML."""
-    parts = re.split(r"(<(?:h[1-6]|pre|td class=\"code\")\b.*?</(?:h[1-6]|pre|td)>)", content, flags=re.S)
-    linked = [part if i % 2 else _SPAN.sub(_link, part) for i, part in enumerate(parts)]
-    return _FORMULA.sub(_formula, "".join(linked))
+    parts = _UNLINKED.split(content)
+    # Of three parts the second is a heading or a listing, and the third its tag.
+    linked = [part if i % 3 else _SPAN.sub(_link, part) for i, part in enumerate(parts)]
+    return _FORMULA.sub(_formula, "".join(p for i, p in enumerate(linked) if i % 3 < 2))
 
 
 def _link(found: re.Match[str]) -> str:
