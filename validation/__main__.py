@@ -34,8 +34,6 @@ class Arguments:
     """File for a page with tables and figures."""
     figures: Path | None = None
     """Folder for one figure a theorem."""
-    docs: Path | None = None
-    """Folder for one Markdown page a theorem."""
     jobs: int = 1
     """Processes beside each other; the numbers do not depend on it."""
 
@@ -62,8 +60,7 @@ def _command(words: list[str]) -> int:
     names = _run.chosen(words[:count])
     for flag, file in (("--json", arguments.json), ("--html", arguments.html)):
         _check_file(flag, file)
-    for flag, folder in (("--figures", arguments.figures), ("--docs", arguments.docs)):
-        _check_folder(flag, folder)
+    _check_folder("--figures", arguments.figures)
     outcomes = _checked(names, arguments)
     said = " ".join([PROGRAM, *words])
     console().print(_table(outcomes))
@@ -73,8 +70,6 @@ def _command(words: list[str]) -> int:
         write_atomically(arguments.html, _write.html(outcomes, said))
     if arguments.figures is not None:
         _write.figures(outcomes, arguments.figures)
-    if arguments.docs is not None:
-        _write.documentation(outcomes, arguments.docs, said)
     claims = sum(len(outcome.report.claims) for outcome in outcomes)
     failed = sum(outcome.failed for outcome in outcomes)
     console().print(f"{claims - failed} of {claims} claims hold")

@@ -7,10 +7,11 @@ import pkgutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import validation
-from ctcontrol import CtcontrolError
+from ctcontrol import CtcontrolError, NumericalError
 from validation._report import Report, Size
 
 
@@ -36,8 +37,8 @@ class Outcome:
 
 def theorems() -> list[str]:
     """The names of all theorem files."""
-    found = (module.name for module in pkgutil.iter_modules(validation.__path__))
-    return sorted(name for name in found if not name.startswith("_"))
+    found = pkgutil.iter_modules(validation.__path__)
+    return sorted(m.name for m in found if not m.ispkg and not m.name.startswith("_"))
 
 
 def chosen(names: Sequence[str]) -> list[str]:
@@ -71,7 +72,11 @@ def check(theorem: str, size: Size) -> Outcome:
 
 
 def check_all(names: Sequence[str], size: Size, jobs: int) -> Iterator[Outcome]:
-    """Outcomes as they come in; their numbers do not depend on `jobs`."""
+    """Outcomes as they come in; their numbers do not depend on `jobs`.
+
+    Raises:
+        NumericalError: the operating system killed a process.
+    """
     if jobs == 1 or len(names) == 1:
         for name in names:
             yield check(name, size)
@@ -79,4 +84,10 @@ def check_all(names: Sequence[str], size: Size, jobs: int) -> Iterator[Outcome]:
     context = multiprocessing.get_context("spawn")  # forks of a threaded torch may hang
     with ProcessPoolExecutor(min(jobs, len(names)), mp_context=context) as pool:
         for done in as_completed([pool.submit(check, name, size) for name in names]):
-            yield done.result()
+            try:
+                yield done.result()
+            except BrokenProcessPool:
+                raise NumericalError(
+                    "a process of the validation was killed, most likely for want of memory; "
+                    "use fewer jobs, or --size small"
+                ) from None

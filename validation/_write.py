@@ -20,6 +20,10 @@ def records(outcomes: Sequence[Outcome], command: str = COMMAND) -> dict[str, An
         "theorems": {
             outcome.theorem: {
                 "title": outcome.report.title,
+                "statement": outcome.report.statement,
+                "assumptions": outcome.report.assumptions,
+                "source": outcome.report.source,
+                "code": list(outcome.report.code),
                 "figure": outcome.report.plot.title,
                 "seconds": round(outcome.seconds, 1),
                 "claims": {
@@ -76,7 +80,7 @@ def html(outcomes: Sequence[Outcome], command: str) -> str:
     bodies = [
         section(
             outcome.report.title,
-            note(outcome.report.statement),
+            note(f"{outcome.report.statement} {outcome.report.assumptions}"),
             table(
                 ["claim"],
                 columns,
@@ -94,52 +98,3 @@ def figures(outcomes: Sequence[Outcome], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for outcome in outcomes:
         (folder / f"{outcome.theorem}.png").write_bytes(draw(outcome.report.plot))
-
-
-def documentation(outcomes: Sequence[Outcome], folder: Path, command: str) -> None:
-    """One Markdown page a theorem, with its figure, and an index."""
-    figures(outcomes, folder)
-    lines = ["# Validation", "", f"Made by `{command}`.", ""]
-    lines += ["| theorem | claims that hold | seconds |", "|---|---|---|"]
-    for outcome in outcomes:
-        report = outcome.report
-        good = len(report.claims) - outcome.failed
-        name = f"[{report.title}]({outcome.theorem}.md)"
-        lines.append(f"| {name} | {good} of {len(report.claims)} | {outcome.seconds:.0f} |")
-        (folder / f"{outcome.theorem}.md").write_text(_document(outcome, command), "utf-8")
-    (folder / "index.md").write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def _document(outcome: Outcome, command: str) -> str:
-    report = outcome.report
-    rows = [
-        f"| {_safe(claim.statement)} | {' | '.join(map(_safe, cells(claim)))} |"
-        for claim in report.claims
-    ]
-    code = ", ".join(f"`{name}`" for name in report.code)
-    return "\n".join(
-        [
-            f"# {report.title}",
-            "",
-            report.statement,
-            "",
-            f"**Assumptions.** {report.assumptions}",
-            "",
-            f"**Source.** {report.source}",
-            "",
-            f"**Code.** {code}; checked by `validation/{outcome.theorem}.py`.",
-            "",
-            "| claim | expected | estimate ± s.e. | tolerance | verdict |",
-            "|---|---|---|---|---|",
-            *rows,
-            "",
-            f"![{report.plot.title}]({outcome.theorem}.png)",
-            "",
-            f"Made by `{command}`.",
-            "",
-        ]
-    )
-
-
-def _safe(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -110,7 +110,7 @@ def check(size: Size) -> Report:
         law = matched(tilt, law)
         distances.append(gap(law, best))
     one = matched(easy, as_affine(correction(0.5, -0.3)))
-    steps, batch = pick(size, 100, 400), pick(size, 10_000, 100_000)
+    steps, batch = pick(size, 100, 400), pick(size, 10_000, 50_000)
     flat = simulated(tilt, tilt.optimal_policy(), batch, steps)
     slope = simulated(tilt, correction(0.0, 0.0), batch, steps)
     near = (0.4, 0.2, 0.1, 0.05)

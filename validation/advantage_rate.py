@@ -67,7 +67,7 @@ def check(size: Size) -> Report:
     soft = abs(hot.expectation(0.3, law, STATE, 0.5 * np.eye(2)) + entropy)
 
     # Temporal differences against the exact V: bias O(Δt), variance of the rate ∝ 1/Δt.
-    batch = pick(size, 20_000, 200_000)
+    batch = pick(size, 20_000, 100_000)
     counts = (8, 16, 32, 64)
     gaps: list[Estimate] = []
     spread: list[float] = []

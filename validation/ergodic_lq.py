@@ -61,7 +61,7 @@ def check(size: Size) -> Report:
         for a, b, c in rng.uniform(-0.5, 0.5, (200, 3))
     ]
     steps = pick(size, 100, 400)
-    seen = simulated(pick(size, 20_000, 200_000), steps)
+    seen = simulated(pick(size, 20_000, 50_000), steps)
     levels = (0.4, 0.2, 0.1, 0.05, 0.025)
     costs = [_cost(level) for level in levels]
     shifts = (0.2, 0.1, 0.05, 0.025)

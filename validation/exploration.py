@@ -93,7 +93,7 @@ def check(size: Size) -> Report:
     market, best = merton(), merton().optimal_policy()
     variances = (0.08, 0.16, 0.32, 0.64)
     growths = [merton(0.0).growth(best_of) for best_of in (Fraction(1.44, s) for s in variances)]
-    coarse, fine = (growth(0.64, n, pick(size, 20_000, 200_000)) for n in (4, 64))
+    coarse, fine = (growth(0.64, n, pick(size, 20_000, 50_000)) for n in (4, 64))
     truth = merton(0.0).growth(Fraction(1.44, 0.64))
 
     fund = mean_variance()
@@ -104,7 +104,7 @@ def check(size: Size) -> Report:
         fund.problem(),
         InvestmentPolicy(invest, fund.w, fund.horizon),
         TimeGrid.uniform(1.0, steps),
-        pick(size, 20_000, 200_000),
+        pick(size, 20_000, 50_000),
         generator=seeded(8),
     )
     still = mean_variance(0.0)

@@ -67,7 +67,7 @@ def check(size: Size) -> Report:
         constant = h[0] + law.offset(now)[0] - alpha * mean[0] / noised
         off = max(off, abs(float(slope)), abs(float(constant)))
 
-    steps, batch = pick(size, 200, 800), pick(size, 20_000, 200_000)
+    steps, batch = pick(size, 200, 800), pick(size, 20_000, 40_000)
     run = simulate(
         tilt.problem(),
         GaussianPolicy(tilt.optimal_score),

@@ -56,7 +56,7 @@ def check(size: Size) -> Report:
     missing = [1 - (end(problem(1.0, b))[0] - MEAN) * KAPPA / (VARIANCE * REWARD) for b in horizons]
     logs = [np.exp(-(0.1 + 0.5 * (b - 0.1))) for b in horizons]
 
-    steps, batch, tilt = pick(size, 100, 400), pick(size, 20_000, 200_000), problem(0.7)
+    steps, batch, tilt = pick(size, 100, 400), pick(size, 20_000, 50_000), problem(0.7)
     run = simulate(
         tilt.problem(),
         tilt.score_policy(tilt.optimal_policy()),

@@ -59,7 +59,7 @@ def check(size: Size) -> Report:
     wrong, _ = quad(lambda t: _wrong_clock(tilt, t), 0, tilt.horizon, epsabs=1e-12)
 
     problem, policy = tilt.problem(), tilt.score_policy(correction(CONSTANT, SLOPE))
-    steps, batch = pick(size, 100, 400), pick(size, 20_000, 200_000)
+    steps, batch = pick(size, 100, 400), pick(size, 20_000, 50_000)
     chain = _chain_kl(tilt, steps)
     grid = TimeGrid.uniform(tilt.horizon, steps)
     run = simulate(problem, policy, grid, batch, generator=seeded(1))

@@ -47,7 +47,7 @@ def spread(target: Tensor, truth: Tensor) -> float:
 def check(size: Size) -> Report:
     """Target G_k − Σ⟨∇V_old, noise⟩: mean unchanged, variance vanishing at the truth."""
     lq, law = two_states(), two_state_law()
-    value, batch = lq.value(law), pick(size, 10_000, 100_000)
+    value, batch = lq.value(law), pick(size, 10_000, 50_000)
     steps = 40
     run = rollout(steps, batch)
     plain = MonteCarloFit().targets(value, run)

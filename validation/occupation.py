@@ -58,13 +58,13 @@ def check(size: Size) -> Report:
     mean, second = stationary.occupation(LAW)
     eta = stationary.expected_return(LAW)
 
-    horizon, steps = 16.0, pick(size, 320, 1600)
+    horizon, steps = 16.0, pick(size, 320, 800)
     grid = TimeGrid.uniform(horizon, steps)
     run = simulate(
         problem(horizon).problem(),
         FixedLinearGaussianPolicy(LAW),
         grid,
-        pick(size, 4_000, 40_000),
+        pick(size, 4_000, 20_000),
         generator=seeded(1),
     )
     rows = sample_occupation(run, 4, generator=seeded(2))

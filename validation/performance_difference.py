@@ -98,7 +98,7 @@ def check(size: Size) -> Report:
     regret = best - tilt.expected_return(first)
     certificate = tilt.kl_weight * tilt.path_kl(first, tilt.optimal_policy())
     steps = pick(size, 100, 400)
-    seen, truth = along_the_new(pick(size, 10_000, 100_000), steps)
+    seen, truth = along_the_new(pick(size, 10_000, 50_000), steps)
     finite, infinite = largest_gaps(pick(size, 8, 60))
     path = regrets(4)
     step = tilt.improved(first)

@@ -120,7 +120,7 @@ def residual_limit() -> float:
 
 def check(size: Size) -> Report:
     """Martingale orthogonality finds the value; the mean-square TD error does not."""
-    batch, steps = pick(size, 20_000, 200_000), pick(size, 160, 320)
+    batch, steps = pick(size, 20_000, 50_000), pick(size, 160, 320)
     run = brownian(steps, batch, seed=1)
     td0 = LeastSquaresTD().solve(family(), run).estimates[0]
     td_lambda = LeastSquaresTD(decay=2.0).solve(family(), run).estimates[0]

@@ -94,7 +94,7 @@ def largest_q_gap(lq: LQProblem) -> float:
 
 def check(size: Size) -> Report:
     """(J, q) is the optimal pair iff e^{−ρt}J + ∫(r − q)du is a martingale, along any policy."""
-    lq, batch = warm(), pick(size, 20_000, 200_000)
+    lq, batch = warm(), pick(size, 20_000, 50_000)
     counts = (25, 50, 100, 200)
     found = [moments(n, batch) for n in counts]
     lengths = [1.0 / n for n in counts]

@@ -41,12 +41,10 @@ def test_a_failing_claim_is_shown_and_gives_status_one(
 
 
 def test_pages_and_figures_are_written(one_theorem: None, tmp_path: Path) -> None:
-    page, pictures, docs = tmp_path / "v.html", tmp_path / "figures", tmp_path / "docs"
-    main(["kl_identity", "--html", str(page), "--figures", str(pictures), "--docs", str(docs)])
+    page, pictures = tmp_path / "v.html", tmp_path / "figures"
+    main(["kl_identity", "--html", str(page), "--figures", str(pictures)])
     assert "data:image/png" in page.read_text()
     assert (pictures / "kl_identity.png").read_bytes().startswith(b"\x89PNG")
-    assert r"1 = 2 \| 3" in (docs / "kl_identity.md").read_text()
-    assert "(kl_identity.md)" in (docs / "index.md").read_text()
 
 
 @pytest.mark.parametrize(
