@@ -14,10 +14,12 @@ from ctcontrol import (
     CtcontrolError,
     ElementwiseActionSDE,
     GaussianPolicy,
+    GeneralizedAdvantage,
     Iteration,
     MonteCarloAdvantage,
     MonteCarloFit,
     NoiseAbsorbingPolicy,
+    NoiseAwareAdvantage,
     NoiseAwareFit,
     PathwisePolicyGradient,
     Policy,
@@ -183,6 +185,10 @@ def _algorithm(config: c.Config) -> Algorithm:
 
 def _advantage(config: c.Config) -> AdvantageEstimator:
     match config.update.advantage:
+        case "generalized":
+            return GeneralizedAdvantage(config.update.advantage_decay)
+        case "noise-aware":
+            return NoiseAwareAdvantage(through_mean=config.critic.gradient == "full")
         case "closed-form":
             return ActionAdvantage(through_mean=config.critic.gradient == "full")
         case "temporal-difference":

@@ -50,6 +50,9 @@ def check_config(config: Config) -> Config:
         "--critic.learning-rate": config.critic.learning_rate,
     }.items():
         _positive(flag, value)
+    decay = config.update.advantage_decay
+    if not (math.isfinite(decay) and decay >= 0):
+        _wrong("--update.advantage-decay", decay, "a finite number >= 0")
     if not 0 < config.update.share <= 1:
         _wrong("--update.share", config.update.share, "in (0, 1]")
     _check_exploration(config)

@@ -59,8 +59,15 @@ class Update:
 
     learning_rate: float = 3e-4
     """Step of Adam on the policy's weights, > 0."""
-    advantage: Literal["closed-form", "temporal-difference", "monte-carlo"] = "temporal-difference"
-    """Estimator of the advantage rate (algorithm ctrl)."""
+    advantage: Literal[
+        "generalized", "noise-aware", "temporal-difference", "closed-form", "monte-carlo"
+    ] = "generalized"
+    """Estimator of the advantage rate (algorithm ctrl). noise-aware and monte-carlo are right
+    whatever the critic's error, the first with less variance; temporal-difference and
+    closed-form follow that error; generalized is in between."""
+    advantage_decay: float = 5.6
+    """How fast generalized advantages forget what comes later, per unit of time: 0 is
+    monte-carlo, infinity is temporal-difference."""
     clip: float = 0.2
     """ε: ratios outside 1 ± ε earn nothing more."""
     epochs: int = 1
@@ -88,7 +95,8 @@ class Critic:
     fit: Literal["noise-aware", "monte-carlo", "temporal-difference"] = "noise-aware"
     """Target of the regression."""
     gradient: Literal["approximate", "full"] = "approximate"
-    """∇V of closed-form advantages: through the network inside the denoised image, or not."""
+    """∇V of noise-aware and closed-form advantages: through the network inside the denoised
+    image, or not."""
     learning_rate: float = 1e-3
     """Step of Adam on the residual's weights, > 0."""
     decay: Literal["cosine", "none"] = "cosine"

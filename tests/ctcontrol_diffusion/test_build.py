@@ -10,9 +10,11 @@ from ctcontrol import (
     ContinuousPPO,
     CtcontrolError,
     GaussianPolicy,
+    GeneralizedAdvantage,
     MonteCarloAdvantage,
     MonteCarloFit,
     NoiseAbsorbingPolicy,
+    NoiseAwareAdvantage,
     NoiseAwareFit,
     PathwisePolicyGradient,
     StandardizePerContext,
@@ -73,6 +75,8 @@ def test_exploration() -> None:
 def test_algorithms() -> None:
     update = {"clip": 0.3, "log_ratio_scale": 0.5, "epochs": 3, "share": 0.25}
     for name, kind in {
+        "generalized": GeneralizedAdvantage,
+        "noise-aware": NoiseAwareAdvantage,
         "closed-form": ActionAdvantage,
         "temporal-difference": TemporalDifferenceAdvantage,
         "monte-carlo": MonteCarloAdvantage,
@@ -82,6 +86,9 @@ def test_algorithms() -> None:
         assert isinstance(made.advantage, kind)
         assert {key: getattr(made, key) for key in update} == update
         assert made.transform is None
+    forgetful = build(lq(advantage="generalized", advantage_decay=3.5)).algorithm
+    assert isinstance(forgetful, ContinuousPPO)
+    assert forgetful.advantage == GeneralizedAdvantage(3.5)
     pathwise = build(lq(algorithm="pathwise", **update)).algorithm
     assert isinstance(pathwise, PathwisePolicyGradient)
     assert (pathwise.epochs, pathwise.share) == (3, 0.25)
@@ -94,7 +101,11 @@ def test_gradients_of_the_value(gradient: str, full: bool) -> None:
     assert isinstance(closed.advantage, ActionAdvantage)
     pathwise = build(lq(algorithm="pathwise", gradient=gradient)).algorithm
     assert isinstance(pathwise, PathwisePolicyGradient)
+    aware = build(lq(advantage="noise-aware", gradient=gradient)).algorithm
+    assert isinstance(aware, ContinuousPPO)
+    assert isinstance(aware.advantage, NoiseAwareAdvantage)
     assert closed.advantage.through_mean == pathwise.through_mean == full
+    assert aware.advantage.through_mean == full
 
 
 def test_ddpo_has_no_value_and_ignores_what_concerns_one() -> None:

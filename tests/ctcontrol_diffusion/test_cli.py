@@ -31,6 +31,7 @@ BAD = {
     "--update.learning-rat 1": "did you mean '--update.learning-rate'?",
     "--critic.learnin_rate 1": "did you mean '--critic.learning-rate'?",
     "--update.learning-rate fast": "--update.learning-rate takes a number, got 'fast'",
+    "--update.advantage-decay -1": "--update.advantage-decay must be a finite number >= 0, got -1",
     "--update.learning-rate nan": "--update.learning-rate must be a finite number > 0, got nan",
     "--update.share 1.5": "--update.share must be in (0, 1], got 1.5",
     "--problem.kl-weight -1": "--problem.kl-weight must be a finite number >= 0, got -1",
