@@ -114,7 +114,7 @@ class LinearQuadraticSystem(ABC):
     def optimal_policy(self) -> LinearGaussianLaw:
         """N(−R⁻¹[(BᵀP + Sᵀ)x + Bᵀp], λ/2 R⁻¹) with P, p from the Riccati equation.
 
-        A point mass at λ = 0.
+        A point mass at λ = 0. Override only where P and p are known without the equation.
 
         Raises:
             CtcontrolError: a finite escape time, possible only where the costs are indefinite.
