@@ -1,10 +1,9 @@
-"""What the site is made of besides its pages: API, tables of claims, links, formulas.
+"""What the site is made of besides its pages: API, tables of claims, links.
 
 MkDocs calls the functions `on_…`; the others know nothing of it, and the tests use them.
 """
 
 import ast
-import html
 import importlib
 import inspect
 import json
@@ -26,10 +25,9 @@ COLUMNS = ("claim", "expected", "estimate ± s.e.", "tolerance", "verdict")
 _MARKER = re.compile(r"^<!-- (validation|docstring): (\S+) -->$", re.MULTILINE)
 _SPAN = re.compile(r"(?<!<a)(?<!\">)(?<!<b>)<code>([A-Za-z_][\w.]*)</code>")
 _UNLINKED = re.compile(r"(<(h[1-6]|pre)\b.*?</\2>)", re.DOTALL)
-_FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
-# --- the public names --------------------------------------------------------------------------------
+# --- the public names ---
 
 
 @cache
@@ -115,10 +113,12 @@ def _within(path: str, room: str) -> bool:
 
 
 def _fields(thing: Any) -> set[str]:
-    return {name for base in getattr(thing, "__mro__", ()) for name in inspect.get_annotations(base)}
+    return {
+        name for base in getattr(thing, "__mro__", ()) for name in inspect.get_annotations(base)
+    }
 
 
-# --- pages that are made ---------------------------------------------------------------------------
+# --- pages that are made ---
 
 
 def api_page(room: str) -> str:
@@ -167,7 +167,7 @@ def _insert(kind: str, name: str, here: str) -> str:
     return summary(posixpath.relpath("theory", here)) if name == "all" else claims(name, folder)
 
 
-# --- claims ----------------------------------------------------------------------------------------
+# --- claims ---
 
 
 @cache
@@ -218,15 +218,33 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\|*_`\[\]<$])", r"\\\1", text)
 
 
-# --- links and formulas ----------------------------------------------------------------------------
+# --- links ---
 
 
 def on_page_content(content: str, page: "Page", config: "MkDocsConfig", files: "Files") -> str:
-    """Links code to its entry in the API, and writes formulas as MathML."""
+    """Links code to its entry in the API, and sections of the theory."""
     parts = _UNLINKED.split(content)
     # Of three parts the second is a heading or a listing, and the third its tag.
-    linked = [part if i % 3 else _SPAN.sub(_link, part) for i, part in enumerate(parts)]
-    return _FORMULA.sub(_formula, "".join(p for i, p in enumerate(linked) if i % 3 < 2))
+    theory = posixpath.relpath("theory.html", posixpath.dirname(page.url) or ".")
+    linked = [part if i % 3 else _linked(part, theory) for i, part in enumerate(parts)]
+    return "".join(part for i, part in enumerate(linked) if i % 3 < 2)
+
+
+def _linked(text: str, theory: str) -> str:
+    def section(found: re.Match[str]) -> str:
+        slug = re.sub(r"\W+", "-", found[2].lower())
+        return f'{found[1]}<a href="{theory}#{slug}">{found[2]}</a>'
+
+    return _SPAN.sub(_link, _sections().sub(section, text))
+
+
+@cache
+def _sections() -> re.Pattern[str]:
+    """ "docs/theory, advantage rate" and the like, for every heading of docs/theory.md."""
+    text = (ROOT / "docs" / "theory.md").read_text("utf-8")
+    headings = sorted(re.findall(r"^## (.+)$", text, re.MULTILINE), key=len, reverse=True)
+    names = "|".join(re.escape(name).replace(r"\ ", r"\s+") for name in headings)
+    return re.compile(rf"(docs/theory[,:]\s+)({names})", re.IGNORECASE)
 
 
 def _link(found: re.Match[str]) -> str:
@@ -235,10 +253,3 @@ def _link(found: re.Match[str]) -> str:
     except AttributeError:
         path = None
     return f'<autoref identifier="{path}">{found[0]}</autoref>' if path else found[0]
-
-
-def _formula(found: re.Match[str]) -> str:
-    from latex2mathml.converter import convert
-
-    display = "block" if found[1] == "div" else "inline"
-    return convert(html.unescape(found[2]).strip(), display=display)
