@@ -48,6 +48,7 @@ from ctcontrol._policy import LearnedStd as LearnedStd
 from ctcontrol._policy import NoiseAbsorbingPolicy as NoiseAbsorbingPolicy
 from ctcontrol._policy import Policy as Policy
 from ctcontrol._problem import ControlProblem as ControlProblem
+from ctcontrol._rated_value import RatedValue as RatedValue
 from ctcontrol._regularizer import Entropy as Entropy
 from ctcontrol._regularizer import PathKL as PathKL
 from ctcontrol._regularizer import Regularizer as Regularizer
@@ -93,6 +94,7 @@ from ctcontrol.advantages import AdvantageEstimator as AdvantageEstimator
 from ctcontrol.advantages import CenteredAdvantage as CenteredAdvantage
 from ctcontrol.advantages import GeneralizedAdvantage as GeneralizedAdvantage
 from ctcontrol.advantages import ItoAdvantage as ItoAdvantage
+from ctcontrol.advantages import LearnedAdvantage as LearnedAdvantage
 from ctcontrol.advantages import MonteCarloAdvantage as MonteCarloAdvantage
 from ctcontrol.advantages import NoiseAwareAdvantage as NoiseAwareAdvantage
 from ctcontrol.advantages import TemporalDifferenceAdvantage as TemporalDifferenceAdvantage
@@ -119,6 +121,7 @@ from ctcontrol.critics import MonteCarloFit as MonteCarloFit
 from ctcontrol.critics import NoiseAwareFit as NoiseAwareFit
 from ctcontrol.critics import OneStepResidualFit as OneStepResidualFit
 from ctcontrol.critics import ParameterGradient as ParameterGradient
+from ctcontrol.critics import SarsaFit as SarsaFit
 from ctcontrol.critics import StateFunctions as StateFunctions
 from ctcontrol.critics import TemporalDifferenceFit as TemporalDifferenceFit
 from ctcontrol.critics import TestFunction as TestFunction

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,9 +21,11 @@ from ctcontrol import (
     ControlProblem,
     ElementwiseActionSDE,
     Entropy,
+    Gaussian,
     GaussianPolicy,
     PathKL,
     Policy,
+    RatedValue,
     Regularizer,
     Reward,
     Scalar,
@@ -36,6 +39,7 @@ from ctcontrol import (
     inner,
     like,
 )
+from ctcontrol.exact import lq
 from tests.helpers import normal
 
 OfTime = Callable[[Tensor], Tensor]
@@ -347,11 +351,59 @@ class GaussianDiffusion:
         )
 
 
+class ChainRate(RatedValue):
+    """The exact value of a chain, with the exact advantage of its steps, per unit of time.
+
+    At x the return of an action that is held for the step is quadratic in the action a: its value
+    less the average over the policy's law, with coordinates of one std.
+    """
+
+    def __init__(self, problem: LinearProblem, value: ChainValue) -> None:
+        super().__init__(value, lambda t, x, c: x)
+        self.linear, self.chain = problem, value
+
+    def rate(self, t: Time, x: State, a: Action, context: Context, law: Gaussian) -> Scalar:
+        nodes, linear = self.chain.nodes, self.linear
+        i = (t[:, None] - nodes).abs().argmin(1)
+        decay, gain, _ = linear.step(nodes[i], nodes[i + 1])
+        dt, P = nodes[i + 1] - nodes[i], self.chain.P[i + 1]
+        shrink = torch.exp(-linear.discount * dt)
+
+        def gained(action: Tensor) -> Tensor:
+            after = like(decay, x) * x + like(gain, x) * action
+            later = self.chain.at(nodes[i + 1], after, context)
+            return shrink * later / dt + linear.reward.running(t, x, action, context)
+
+        trace = shrink * gain**2 / dt * P.diagonal(dim1=1, dim2=2).sum(1)
+        bend = trace - linear.reward.R * x.shape[1]
+        return gained(a) - gained(law.mean) - law.std**2 * bend
+
+
+def exact_rates(problem: lq.LQProblem, policy: lq.LinearGaussianPolicy) -> RatedValue:
+    """V and q of a linear-Gaussian policy in closed form, q by its coefficients in (a − μ)/ς."""
+    q, m = problem.advantage_rate(policy), problem.actions
+    std = policy.std.detach()
+    i, j = torch.triu_indices(m, m)
+    bend = -torch.outer(std, std) * torch.tensor(problem.R)
+    quadratic = torch.where(i == j, 1, 2) * bend[i, j]
+
+    def coefficients(t: Tensor, x: Tensor, context: Context) -> Tensor:
+        times, row = torch.unique(t, return_inverse=True)
+        parts = [q.direction(s) for s in times.tolist()]
+        E, e = (torch.tensor(np.array(part))[row] for part in zip(*parts, strict=True))
+        linear = 2 * std * (torch.einsum("bmd,bd->bm", E, x) + e)
+        return torch.cat([linear, quadratic.expand(len(x), len(quadratic))], 1)
+
+    return RatedValue(problem.value(policy), coefficients)
+
+
 def exact_for(
     kind: str, linear: LinearProblem, grid: TimeGrid, policy: Policy, values: list[Quadratic]
 ) -> Value:
-    """What makes an estimator of this kind exact on the chain: its value, or the next gradient."""
+    """What makes an estimator of this kind exact on the chain: value, next gradient or rates."""
     chain = ChainValue(grid, values)
+    if kind == "rate":
+        return ChainRate(linear, chain)
     return chain if kind == "value" else NextGradient(linear, chain, policy)
 
 

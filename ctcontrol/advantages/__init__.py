@@ -11,6 +11,7 @@ gradient is the rate times (a − μ)/ς².
 | `TemporalDifferenceAdvantage` | V's, from step to step | ∝ 1/Δt | V | V |
 | `ActionAdvantage` | ∇V's | that of the action | ∇V | uncontrolled volatility |
 | `CenteredAdvantage` | ∇V's | that of the action | ∇V | the same; m ≤ 64 coordinates |
+| `LearnedAdvantage` | q's | that of the action | q | `SarsaFit`, many paths |
 | `ItoAdvantage` | V's and its derivatives' | that of the action | ∂V/∂t, ∇V, ∇²V | vector states |
 
 The variance of `NoiseAwareAdvantage` with a wrong V is that of Monte Carlo with |∇V − ∇V_true|²
@@ -33,6 +34,7 @@ from ctcontrol.advantages._base import AdvantageEstimator as AdvantageEstimator
 from ctcontrol.advantages._closed_form import ActionAdvantage as ActionAdvantage
 from ctcontrol.advantages._closed_form import CenteredAdvantage as CenteredAdvantage
 from ctcontrol.advantages._ito import ItoAdvantage as ItoAdvantage
+from ctcontrol.advantages._learned import LearnedAdvantage as LearnedAdvantage
 from ctcontrol.advantages._return import MonteCarloAdvantage as MonteCarloAdvantage
 from ctcontrol.advantages._return import NoiseAwareAdvantage as NoiseAwareAdvantage
 from ctcontrol.advantages._temporal_difference import GeneralizedAdvantage as GeneralizedAdvantage

@@ -14,7 +14,7 @@ from ctcontrol import (
 )
 from ctcontrol.exact.lq import AdvantageRate, LinearGaussianPolicy
 from tests.helpers import assert_close, assert_covers, assert_mean, normal, seeded
-from tests.problems import exact_for, regulator
+from tests.problems import exact_for, exact_rates, regulator
 from tests.tables import ADVANTAGES, Row, kinds, over, plant
 
 SOLVER = EulerMaruyama()
@@ -80,7 +80,8 @@ class TestAdvantage:
         lq, grid = plant(), TimeGrid.uniform(1.0, 20)
         policy = LinearGaussianPolicy([[0.4, 0.2, 0.0], [0.1, 0.5, 0.3]], [0.2, -0.1], std=0.5)
         path = simulate(lq.problem(), policy, grid, 8000, generator=seeded(6))
-        rates = case.make()(lq.problem(), SOLVER, lq.value(policy), path)
+        value = exact_rates(lq, policy) if case.exact == "rate" else lq.value(policy)
+        rates = case.make()(lq.problem(), SOLVER, value, path)
         q = _q(lq.advantage_rate(policy), path.grid, path.states, path.actions)
         delta = (path.actions - path.means) / 0.5
         # one independent number a path: the mean over time

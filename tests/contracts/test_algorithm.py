@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ctcontrol import (
     Algorithm,
     ContinuousPPO,
+    Critic,
     CtcontrolError,
     EulerMaruyama,
     GaussianPolicy,
@@ -22,6 +23,8 @@ from ctcontrol import (
     NoiseAwareFit,
     PinnedValue,
     Policy,
+    RatedValue,
+    SarsaFit,
     Solver,
     TimeGrid,
     Trajectory,
@@ -243,6 +246,17 @@ def _denoising(**weight: float) -> LinearProblem:
     )
 
 
+class Slopes(nn.Module):
+    """Trainable coefficients of a rate, linear in the state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Linear(2, 2, dtype=torch.float64)
+
+    def forward(self, t: Tensor, x: Tensor, context: object) -> Tensor:
+        return self.map(x)
+
+
 class _Run:
     """Everything that changes in a training run, small."""
 
@@ -250,9 +264,13 @@ class _Run:
         torch.manual_seed(1)
         self.linear = regulator(**{_regularizers(case)[0]: 0.2})
         self.policy = GaussianPolicy(self.linear.mean(K, k), LearnedStd(0.4))
-        self.value = PinnedValue(
+        self.value: Value = PinnedValue(
             lambda t, x, c, mean: self.linear.reward.terminal(x, c), Network(2), Linear(1.2)
         )
+        self.critic: Critic = NoiseAwareFit(minibatch=32)
+        if case.exact == "rate":
+            self.value = RatedValue(self.value, Slopes())
+            self.critic = SarsaFit(minibatch=32)
         self.updaters = (Updater.adam(self.policy, 0.01), Updater.adam(self.value, 0.01))
         self.generator = seeded(9)
         self.algorithm = case.make(epochs=2)
@@ -268,7 +286,7 @@ class _Run:
             updater=self.updaters[0],
             generator=self.generator,
             value=self.value,
-            critic=NoiseAwareFit(minibatch=32),
+            critic=self.critic,
             critic_updater=self.updaters[1],
             start=start,
         )

@@ -126,6 +126,13 @@ VALUES = [
         terminal=smooth_reward,
     ),
     row(
+        "Rated",
+        ct.RatedValue,
+        lambda: ct.RatedValue(_linear_value(), lambda t, x, c: x),
+        states=3,
+        terminal=smooth_reward,
+    ),
+    row(
         "Tilt",
         tilt.TiltValue,
         lambda: mixture().value(),
@@ -293,6 +300,13 @@ ADVANTAGES = [
         needs_value=True,
         exact="value",
     ),
+    row(
+        "Learned",
+        ct.LearnedAdvantage,
+        ct.LearnedAdvantage,
+        needs_value=True,
+        exact="rate",
+    ),
     row("Centered", ct.CenteredAdvantage, ct.CenteredAdvantage, needs_value=True, exact="gradient"),
 ]
 
@@ -330,6 +344,7 @@ CRITICS = [
         ct.TemporalDifferenceFit,
         bootstraps=True,
     ),
+    row("Sarsa", ct.SarsaFit, ct.SarsaFit, bootstraps=True),
     row("OneStepResidual", ct.OneStepResidualFit, ct.OneStepResidualFit, bootstraps=True),
     row(
         "QLearning",
@@ -364,7 +379,7 @@ ALGORITHMS = [
             ct.ContinuousPPO,
             lambda a=a, **settings: ct.ContinuousPPO(advantage=a.make(), **settings),
             exact=a.exact,
-            learns_std=a.exact == "value",
+            learns_std=a.exact != "gradient",
         )
         for a in ADVANTAGES
     ),
