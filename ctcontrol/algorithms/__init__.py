@@ -1,6 +1,6 @@
 """Algorithms as values: hyper-parameters, a signal and a loss.
 
-All descend −J, with whatever penalties the problem has.
+All but `QLearning` descend −J, with whatever penalties the problem has.
 
 | algorithm | bias | spread of one path's gradient | cost an update | needs |
 |---|---|---|---|---|
