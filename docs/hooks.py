@@ -121,10 +121,13 @@ def _fields(thing: Any) -> set[str]:
 # --- pages that are made ---
 
 
+_QUIET = ("members", "show_root_heading", "show_root_toc_entry")
+
+
 def api_page(room: str) -> str:
     """Everything that a room exports, under the first line of the module that defines it."""
     lines = [f"# {room} {{#room-{room}}}", "", f"::: {room}", "    options:"]
-    lines += ["      members: false", "      show_root_heading: false", ""]
+    lines += [f"      {option}: false" for option in _QUIET] + [""]
     seen = ""
     for name, module in exported(room).items():
         if module != seen:
