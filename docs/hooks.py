@@ -121,7 +121,7 @@ def _fields(thing: Any) -> set[str]:
 # --- pages that are made ---
 
 
-_QUIET = ("members", "show_root_heading", "show_root_toc_entry")
+_QUIET = ("members", "show_root_heading")
 
 
 def api_page(room: str) -> str:
