@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 OUTSIDE = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 CLAIMS = Path("docs/validation/claims.json")
 COLUMNS = ("claim", "expected", "estimate ± s.e.", "tolerance", "verdict")
-_MARKER = re.compile(r"^<!-- (validation|docstring): (\S+) -->$", re.MULTILINE)
+_MARKER = re.compile(r"^<!-- (validation|docstring|assumptions): (\S+) -->$", re.MULTILINE)
 _SPAN = re.compile(r"(?<!<a)(?<!\">)(?<!<b>)<code>([A-Za-z_][\w.]*)</code>")
 _UNLINKED = re.compile(r"(<(h[1-6]|pre)\b.*?</\2>)", re.DOTALL)
 
@@ -166,6 +166,8 @@ def on_page_markdown(markdown: str, page: "Page", config: "MkDocsConfig", files:
 def _insert(kind: str, name: str, here: str) -> str:
     if kind == "docstring":
         return docstring(name)
+    if kind == "assumptions":
+        return _plain(record()["theorems"].get(name, {}).get("assumptions", ""))
     folder = posixpath.relpath("validation", here)
     return summary(posixpath.relpath("theory", here)) if name == "all" else claims(name, folder)
 
