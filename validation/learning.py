@@ -1,0 +1,174 @@
+"""Learning: every algorithm on problems of known regret, within a stated number of path-steps."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from ctcontrol import CtcontrolError, Estimate
+from validation._report import Claim, Plot, Report, Series, Size, equal, pick
+from validation.lessons.course import Course
+from validation.lessons.methods import METHODS, Run, learn
+from validation.lessons.quadratic import merton, regulator
+from validation.lessons.tilts import tilt
+
+COURSES = {
+    "lq2": lambda: regulator(2, iterations=60, batch=256, bound=0.05),
+    "lq10": lambda: regulator(10, iterations=60, batch=256, bound=0.05),
+    "merton": lambda: merton(iterations=60, batch=1024, bound=0.05),
+    "tilt2": lambda: tilt(2, iterations=30, batch=256, bound=0.15),
+    "tilt16": lambda: tilt(16, iterations=30, batch=512, bound=0.3),
+}
+SMALL = (
+    ("lq2", "ppo_noise_aware"),
+    ("lq2", "ddpo"),
+    ("merton", "ppo_closed_form"),
+    ("merton", "q_off"),
+    ("merton", "pathwise"),
+)
+"""What the small size runs, with one seed; the full size runs all, with five."""
+WORKERS = 2
+"""Processes of the full size."""
+
+NEITHER = {
+    "merton": ("pathwise", "proximal", "cqsm", "ddpo"),
+    "tilt2": ("q_on", "q_off", "cqsm"),
+    "tilt16": ("q_on", "q_off", "cqsm"),
+}
+"""Methods that the library, or the lack of a closed form, refuses; the table says why."""
+STALLS: dict[tuple[str, str], str] = {}
+"""Methods that do not reach the bound of a course, and why; claimed as such."""
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one course, with several seeds.
+
+    Attributes:
+        runs: one a seed; empty where the method does not apply.
+        refusal: why it does not.
+        path_steps: spent by each run.
+    """
+
+    runs: tuple[Run, ...]
+    refusal: str
+    path_steps: int
+
+    @property
+    def regret(self) -> Estimate:
+        """At the end, relative to the beginning: the mean of the seeds."""
+        last = torch.tensor([run.last.mean for run in self.runs], dtype=torch.float64)
+        if len(last) == 1:
+            return self.runs[0].last
+        return Estimate.of(last)
+
+    @property
+    def worst(self) -> float:
+        """Of the seeds."""
+        return max(run.last.mean for run in self.runs)
+
+
+@cache
+def course_of(name: str) -> Course:
+    """The course of this name."""
+    return COURSES[name]()
+
+
+def run(pair: Pair, seed: int) -> Run | str:
+    """One run, or why the method does not apply."""
+    torch.set_num_threads(1)
+    try:
+        return learn(course_of(pair[0]), METHODS[pair[1]], seed)
+    except CtcontrolError as error:
+        return str(error)
+
+
+def table(size: Size) -> dict[Pair, Row]:
+    """All rows of a size."""
+    pairs = pick(size, SMALL, tuple((c, m) for c in COURSES for m in METHODS))
+    seeds = pick(size, 1, 5)
+    jobs = [(pair, seed) for pair in pairs for seed in range(seeds)]
+    if size == "small":
+        found = [run(*job) for job in jobs]
+    else:
+        context = multiprocessing.get_context("spawn")  # forks of a threaded torch may hang
+        with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
+            found = list(pool.map(run, *zip(*jobs, strict=True)))
+    rows: dict[Pair, Row] = {}
+    for i, pair in enumerate(pairs):
+        mine = found[i * seeds : (i + 1) * seeds]
+        runs = tuple(r for r in mine if isinstance(r, Run))
+        refusal = next((r for r in mine if isinstance(r, str)), "")
+        rows[pair] = Row(runs, refusal, runs[0].path_steps[-1] if runs else 0)
+    return rows
+
+
+def claim(pair: Pair, row: Row) -> Claim:
+    """The bound of the course is reached, or known not to be."""
+    course, method = course_of(pair[0]), METHODS[pair[1]]
+    stalls, seeds = STALLS.get(pair), len(row.runs)
+    said = f"{course.title}; {method.title}: regret after {row.path_steps / 1e6:.2g}M path-steps"
+    said += f", mean of {seeds} seeds, worst {row.worst:.2g}" if seeds > 1 else ", one seed"
+    said += f"; does not converge: {stalls}" if stalls else ""
+    return Claim(
+        f"{pair[0]}_{pair[1]}",
+        said,
+        course.bound,
+        row.regret.mean,
+        row.regret.stderr,
+        0.0,
+        "≥" if stalls else "≤",
+    )
+
+
+def check(size: Size) -> Report:
+    """Regrets relative to that of the start; no seed, bound or budget is chosen by the result."""
+    rows = table(size)
+    learned = {pair: row for pair, row in rows.items() if not row.refusal}
+    refused = {pair: row.refusal for pair, row in rows.items() if row.refusal}
+    known = {(c, m) for c, methods in NEITHER.items() for m in methods} & set(rows)
+    reasons = "; ".join(
+        f"{METHODS[m].title} on {course_of(c).title}: {why}" for (c, m), why in refused.items()
+    )
+    shown = [(pair, row) for pair, row in learned.items() if pair[0] == pick(size, "lq2", "lq10")]
+    return Report(
+        title="Learning",
+        statement="Every algorithm brings every problem it applies to from its starting policy to "
+        "a stated share of the starting regret J* − J within a stated number of simulated steps of "
+        "paths. Regrets of linear-quadratic problems and of Merton's are exact; those of mixtures "
+        "are κ KL(P ‖ P*) from 4000 paths with common noise. Settings: validation/lessons.",
+        assumptions="One training loop, one grid, budget and bound a problem; off-policy "
+        "q-learning of linear problems takes four times finer steps, because its fixed point is "
+        "biased by O(Δt). "
+        "Linear problems: gains that are constant in time, which the terminal cost makes optimal. "
+        f"Does not apply: {reasons or 'nothing'}.",
+        source="docs/theory, policy gradient; surrogate; q-learning; prox.",
+        code=("ctcontrol.improve", "ctcontrol.regret"),
+        claims=(
+            *(claim(pair, row) for pair, row in learned.items()),
+            equal(
+                "refusals",
+                "methods refused with a reason, as foreseen",
+                len(set(refused) ^ known),
+                0,
+            ),
+        ),
+        plot=Plot(
+            f"Learning curves, {course_of(shown[0][0][0]).title}, first seed",
+            "simulated steps of paths",
+            "regret / regret at the start",
+            tuple(
+                Series(
+                    METHODS[pair[1]].title,
+                    tuple(map(float, row.runs[0].path_steps)),
+                    tuple(max(r.mean, 1e-6) for r in row.runs[0].regrets),
+                )
+                for pair, row in shown
+            ),
+            log_y=True,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""What `validation.learning` runs: problems of known regret, and every way to learn them."""
