@@ -3,8 +3,10 @@
 import io
 
 from matplotlib import rc_context
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from validation._report import Plot
 
@@ -44,10 +46,20 @@ def draw(plot: Plot) -> bytes:
             )
         if plot.log_x:
             axes.set_xscale("log")
+            _label_decades(axes.xaxis, [x for series in plot.series for x in series.x])
         if plot.log_y:
             axes.set_yscale("log")
+            _label_decades(axes.yaxis, [abs(y) for series in plot.series for y in series.y])
         axes.set(title=plot.title, xlabel=plot.x, ylabel=plot.y)
         axes.legend(frameon=False, fontsize=9)
         buffer = io.BytesIO()
         canvas.print_png(buffer, metadata={"Software": ""})
     return buffer.getvalue()
+
+
+def _label_decades(axis: Axis, values: list[float]) -> None:
+    """Ticks at powers of ten, or at 1, 2 and 5 where there are few; no labels that collide."""
+    few = max(values) < 50 * min(values)
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
