@@ -28,16 +28,27 @@ class NumericalError(RuntimeError):
 
 def check_positive(name: str, value: float) -> float:
     """Return `value` if it is a finite number > 0, else raise `CtcontrolError`."""
-    if not (math.isfinite(value) and value > 0):
-        raise CtcontrolError(f"{name} must be a finite number > 0, got {value}")
+    if not (_is_finite(value) and value > 0):
+        raise CtcontrolError(f"{name} must be a finite number > 0, got {_shown(value)}")
     return value
 
 
 def check_nonnegative(name: str, value: float) -> float:
     """Return `value` if it is a finite number ≥ 0, else raise `CtcontrolError`."""
-    if not (math.isfinite(value) and value >= 0):
-        raise CtcontrolError(f"{name} must be a finite number >= 0, got {value}")
+    if not (_is_finite(value) and value >= 0):
+        raise CtcontrolError(f"{name} must be a finite number >= 0, got {_shown(value)}")
     return value
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except (TypeError, ValueError):  # a word, nothing at all, or more than one number
+        return False
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 def check_share(name: str, value: float) -> float:
@@ -59,6 +70,26 @@ def check_rows(name: str, value: Tensor, batch: int) -> Tensor:
     if value.shape != (batch,):
         raise ShapeError(
             f"{name} must return one number a row, shape ({batch},), got {tuple(value.shape)}"
+        )
+    return value
+
+
+def check_fits(name: str, value: Tensor, size: int, dtype: torch.dtype) -> Tensor:
+    """Return `value` if it is (batch, size) of this dtype.
+
+    Raises:
+        ShapeError: it has other axes or another number of coordinates.
+        CtcontrolError: it has another dtype.
+    """
+    if value.ndim != 2 or value.shape[1] != size:
+        raise ShapeError(
+            f"{name} must have shape (batch, {size}), got {tuple(value.shape)}; make policy and "
+            "dynamics for the same numbers of states and actions"
+        )
+    if value.dtype != dtype:
+        raise CtcontrolError(
+            f"{name} must be {dtype} like the numbers it meets, got {value.dtype}; give problem "
+            "and policy the same dtype"
         )
     return value
 

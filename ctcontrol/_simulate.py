@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import CtcontrolError, check_count, check_finite, check_rows
+from ctcontrol._checks import CtcontrolError, ShapeError, check_count, check_finite, check_rows
+from ctcontrol._gaussian import Gaussian
 from ctcontrol._noise import NoiseSource, WhiteNoise, ZeroNoise
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
@@ -41,8 +42,9 @@ def simulate(
         noise: the Brownian increments; white noise from `generator` by default.
 
     Raises:
-        CtcontrolError: the grid does not span [0, horizon], a reward has the wrong shape, or a
-            policy that absorbs noise meets another solver or other noise.
+        CtcontrolError: the grid does not span [0, horizon], states, actions or rewards have
+            shapes or dtypes that do not fit, a std is negative, or a policy that absorbs noise
+            meets another solver or other noise.
         NumericalError: a state, reward or penalty is NaN or infinite; carries the final states.
     """
     check_count("batch", batch)
@@ -64,17 +66,21 @@ def simulate(
     affine = isinstance(sde, ActionAffineSDE)
 
     x, context = problem.initial(batch, generator)
+    _check_start(x, batch)
     states, actions, means, stds = [x], [], [], []
     innovations, rewards, penalties, anchors = [], [], [], []
     dw: Noise | None = None
     for begin, end in grid.intervals():
         t0, t1 = fill(begin, x), fill(end, x)
         law = policy.dist(t0, x, context)
+        if not rewards:
+            _check_law(law, x)
         a = law.mean if policy_is_sure(law.std) else law.sample(generator)
         reward = check_rows("reward.running", problem.reward.running(t0, x, a, context), batch)
         center = solver.mean(sde, t0, t1, x, law.mean if affine else a, context)
         moved = solver.mean(sde, t0, t1, x, a, context) if affine and a is not law.mean else center
         if dw is None:
+            _check_step(center, x)
             dw = sde.volatility(t0, x, a).noise_like(x)
         x_next = moved + solver.noise(sde, t0, t1, x, a, noise.increment(begin, end, dw))
         if regularizer is not None:
@@ -124,6 +130,42 @@ def check_grid(problem: ControlProblem, grid: TimeGrid) -> None:
         raise CtcontrolError(
             f"the grid runs over [{float(grid.times[0]):g}, {grid.horizon:g}] but the problem "
             f"over [0, {problem.horizon:g}]; use TimeGrid.uniform(problem.horizon, steps)"
+        )
+
+
+def _check_start(x: Tensor, batch: int) -> None:
+    if not x.is_floating_point() or x.ndim < 2 or len(x) != batch:
+        raise ShapeError(
+            f"the initial law must return floating-point states ({batch}, ...), got {x.dtype} of "
+            f"shape {tuple(x.shape)}; return one row a path, and its context"
+        )
+
+
+def _check_law(law: Gaussian, x: Tensor) -> None:
+    """The law of the first actions: its rows, its dtype and its std."""
+    mean, std = law.mean, law.std
+    if len(mean) != len(x) or std.shape not in (x.shape[:1], mean.shape):
+        raise ShapeError(
+            f"a policy must return a mean ({len(x)}, ...) and a std ({len(x)},) or of the shape of "
+            f"the mean, got {tuple(mean.shape)} and {tuple(std.shape)}"
+        )
+    if mean.dtype != x.dtype:
+        raise CtcontrolError(
+            f"the policy's mean action is {mean.dtype} but the states are {x.dtype}; give policy "
+            "and problem the same dtype"
+        )
+    if not bool((std >= 0).all()):
+        raise CtcontrolError(
+            f"a std must be >= 0, got {float(std.min()):g} from the policy; learn its logarithm, "
+            "as LearnedStd does"
+        )
+
+
+def _check_step(center: Tensor, x: Tensor) -> None:
+    if center.shape != x.shape:
+        raise ShapeError(
+            f"a step from states of shape {tuple(x.shape)} has the mean {tuple(center.shape)}; "
+            "the drift must have the shape of the state, so make the actions fit the dynamics"
         )
 
 

@@ -4,6 +4,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError
 
@@ -11,7 +12,7 @@ Array: TypeAlias = NDArray[np.floating[Any]]
 """A float64 array; every exact formula is evaluated in this precision."""
 
 Numbers: TypeAlias = ArrayLike | float | int
-"""What is read as an array: numbers, nested sequences of numbers, arrays, CPU tensors."""
+"""What is read as an array: numbers, nested sequences of numbers, arrays, tensors."""
 
 _RELATIVE_SYMMETRY = 1e-10
 _RELATIVE_EIGENVALUE = 1e-10
@@ -23,10 +24,19 @@ def as_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None) ->
     Raises:
         CtcontrolError: it is not numeric, not finite or of another shape.
     """
+    if isinstance(value, Tensor):
+        if value.requires_grad:
+            raise CtcontrolError(
+                f"{name} is a tensor that requires gradients, which exact answers do not carry; "
+                "give its detach()"
+            )
+        value = value.cpu().numpy()
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise CtcontrolError(f"{name} must be an array of real numbers: {error}") from None
+        raise CtcontrolError(
+            f"{name} must be an array of real numbers, got {type(value).__name__}: {error}"
+        ) from None
     if shape is not None and array.shape != shape:
         raise CtcontrolError(f"{name} must have shape {shape}, got shape {array.shape}")
     if not np.isfinite(array).all():

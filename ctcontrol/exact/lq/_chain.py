@@ -42,7 +42,10 @@ class EulerMaruyamaChain:
         times = as_array("times", self.times)
         object.__setattr__(self, "times", times)
         if times.ndim != 1 or len(times) < 2 or not (np.diff(times) > 0).all():
-            raise CtcontrolError("times must be at least two strictly increasing numbers")
+            raise CtcontrolError(
+                "times must be at least two strictly increasing numbers, got "
+                f"{times.ravel().tolist()[:8]}; sort them and drop repeats"
+            )
         if times[0] != 0 or abs(times[-1] - self.lq.horizon) > 1e-9 * self.lq.horizon:
             raise CtcontrolError(
                 f"times run over [{times[0]:g}, {times[-1]:g}] but the problem over "
@@ -135,19 +138,23 @@ class EulerMaruyamaChain:
     def path_kl(self, policy: AnyPolicy, reference: AnyPolicy) -> float:
         """Σ_k E KL(step at the mean action ‖ step at the reference's), in nats; under `policy`.
 
-        This is what `PathKL` accumulates: ½Δ_k E|σ⁻¹B(ū − ū_ref)|². The volatility must be
-        invertible on the range of B.
+        This is what `PathKL` accumulates: ½Δ_k E|σ⁻¹B(ū − ū_ref)|²; infinite where the drifts
+        differ in a direction that has no noise.
         """
         law, other = self._law(policy), self._law(reference)
         means, covariances = self.moments(law)
-        weight = self.lq.B.T @ np.linalg.pinv(self.lq.diffusion, hermitian=True) @ self.lq.B
-        total = 0.0
+        xi, B = self.lq.diffusion, self.lq.B
+        whitened = np.linalg.pinv(xi, rcond=1e-12, hermitian=True) @ B
+        silent = B - xi @ whitened
+        nats = leaked = 0.0
         for j, (t, dt) in enumerate(self._steps):
             (K, k, _), (K_, k_, _) = law.at(t), other.at(t)
             D = K_ - K
             shift = D @ means[j] + k - k_
-            total += 0.5 * dt * (weight * (D @ covariances[j] @ D.T + np.outer(shift, shift))).sum()
-        return float(total)
+            square = D @ covariances[j] @ D.T + np.outer(shift, shift)
+            nats += 0.5 * dt * ((B.T @ whitened) * square).sum()
+            leaked += dt * ((silent.T @ silent) * square).sum()
+        return math.inf if leaked > 1e-12 else float(nats)
 
     def _law(self, policy: AnyPolicy) -> LinearGaussianLaw:
         law = as_law(policy)

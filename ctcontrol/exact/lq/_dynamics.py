@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ctcontrol._checks import check_fits
 from ctcontrol._reward import Reward
 from ctcontrol._sde import ActionAffineSDE, ElementwiseActionSDE
 from ctcontrol._tensor import inner
@@ -64,10 +65,10 @@ class LinearSDE(ActionAffineSDE):
     noise: ConstantVolatility
 
     def free_drift(self, t: Time, x: State, context: Context) -> State:
-        return x @ self.A.mT
+        return check_fits("the state", x, len(self.A), self.A.dtype) @ self.A.mT
 
     def action_drift(self, t: Time, a: Action) -> State:
-        return a @ self.B.mT
+        return check_fits("the action", a, self.B.shape[1], self.B.dtype) @ self.B.mT
 
     def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         return self.noise.at(t)
@@ -88,7 +89,7 @@ class ElementwiseLinearSDE(ElementwiseActionSDE):
     noise: ConstantVolatility
 
     def free_drift(self, t: Time, x: State, context: Context) -> State:
-        return x @ self.A.mT
+        return check_fits("the state", x, len(self.A), self.A.dtype) @ self.A.mT
 
     def action_gain(self, t: Time) -> Scalar:
         return torch.full_like(t, self.gain)
@@ -132,6 +133,7 @@ class QuadraticReward(Reward):
         return cls(*(torch.tensor(x, dtype=dtype, device=device) for x in (Q, R, S, G)))
 
     def running(self, t: Time, x: State, a: Action, context: Context) -> Scalar:
+        check_fits("the action", a, len(self.R), self.R.dtype)
         return -(inner(x, x @ self.Q + 2 * a @ self.S.mT) + inner(a, a @ self.R))
 
     def terminal(self, x: State, context: Context) -> Scalar:

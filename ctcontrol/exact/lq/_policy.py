@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ctcontrol._checks import CtcontrolError
+from ctcontrol._checks import CtcontrolError, check_fits
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._policy import Policy
 from ctcontrol._typing import Context, State, Time
@@ -72,6 +72,7 @@ class LinearGaussianPolicy(Policy):
 
     def dist(self, t: Time, x: State, context: Context) -> Gaussian:
         """The law of the action at rows (t, x)."""
+        check_fits("the state", x, self.gain.shape[-1], self.gain.dtype)
         if self.constant:
             mean = self.offset - x @ self.gain.mT
         else:
