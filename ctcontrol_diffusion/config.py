@@ -14,7 +14,7 @@ class Digits:
     reward: str = "alignment"
     """alignment | jpeg-compressibility | jpeg-incompressibility | brightness | symmetry, or your
     own as module:function."""
-    kl_weight: float = 0.12
+    kl_weight: float = 0.2
     """κ, reward lost per nat of path KL to the pretrained model."""
     eta: float = 1.0
     """Noise of the training sampler, DDIM(η): 1 is ancestral sampling, > 0."""
@@ -132,7 +132,7 @@ class Config:
     algorithm: Literal["ctrl", "ddpo", "pathwise"] = "ctrl"
     """ctrl: clipped surrogate of advantage rates. ddpo: Monte-Carlo returns standardised per
     prompt, no value. pathwise: differentiate the value along the action."""
-    iterations: int = 30
+    iterations: int = 34
     """Rollouts with their updates."""
     seed: int = 0
     """Seed of everything that is random."""
