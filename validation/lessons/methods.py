@@ -142,7 +142,7 @@ METHODS = {
     ),
     "proximal": Method("proximal regression", lambda course: ProximalRegression(epochs=4)),
     "sarsa": Method("PPO, clipped, learned rates", ppo(advantage=LearnedAdvantage()), rated=True),
-    "q_on": Method("q-learning on policy", lambda course: QLearning(epochs=4), variant="warm"),
+    "q_on": Method("q-learning on policy", lambda course: QLearning(), variant="warm"),
     "q_off": Method(
         "q-learning off policy",
         lambda course: QLearning(epochs=4),
