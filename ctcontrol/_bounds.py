@@ -16,7 +16,7 @@ from typing import Self
 
 from scipy.special import gamma, gammainc
 
-from ctcontrol._checks import CtcontrolError, check_nonnegative
+from ctcontrol._checks import CtcontrolError, check_nonnegative, check_positive
 from ctcontrol._estimate import Estimate
 from ctcontrol._girsanov import kl_rates
 from ctcontrol._performance import surrogate_rates
@@ -121,10 +121,12 @@ def measured_surrogate_error(
 def _root_time(discount: float, horizon: float) -> float:
     """I(ρ, T) = ∫₀ᵀ e^{−ρt}√t dt."""
     check_nonnegative("discount", discount)
-    if not horizon > 0 or (discount == 0 and math.isinf(horizon)):
+    if horizon != math.inf:
+        check_positive("horizon", horizon)
+    elif discount == 0:
         raise CtcontrolError(
-            f"a bound needs a horizon > 0, finite or with a discount > 0, got horizon {horizon} "
-            f"and discount {discount}"
+            "a bound needs a finite horizon or a discount > 0, got horizon inf and discount 0; "
+            "give one of them"
         )
     if discount == 0:
         return 2 / 3 * horizon**1.5

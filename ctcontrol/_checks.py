@@ -40,6 +40,13 @@ def check_nonnegative(name: str, value: float) -> float:
     return value
 
 
+def check_number(name: str, value: float) -> float:
+    """Return `value` if it is a finite number, else raise `CtcontrolError`."""
+    if not _is_finite(value):
+        raise CtcontrolError(f"{name} must be a finite number, got {_shown(value)}")
+    return value
+
+
 def _is_finite(value: Any) -> bool:
     try:
         return math.isfinite(value)
@@ -53,16 +60,24 @@ def _shown(value: Any) -> str:
 
 def check_share(name: str, value: float) -> float:
     """Return `value` if it lies in (0, 1], else raise `CtcontrolError`."""
-    if not 0 < value <= 1:
-        raise CtcontrolError(f"{name} must lie in (0, 1], got {value}; 1 takes everything")
+    if not (_is_finite(value) and 0 < value <= 1):
+        raise CtcontrolError(f"{name} must lie in (0, 1], got {_shown(value)}; 1 takes everything")
     return value
 
 
-def check_count(name: str, value: Any) -> int:
-    """Return `value` if it is an integer ≥ 1, else raise `CtcontrolError`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CtcontrolError(f"{name} must be a whole number >= 1, got {value!r}")
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """Return `value` if it is an integer ≥ `least`, else raise `CtcontrolError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise CtcontrolError(f"{name} must be a whole number >= {least}, got {value!r}")
     return value
+
+
+def check_kind(name: str, value: object, kind: type | tuple[type, ...], remedy: str) -> None:
+    """Raise `CtcontrolError` with the remedy unless `value` is an instance of `kind`."""
+    if not isinstance(value, kind):
+        wanted = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        got = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise CtcontrolError(f"{name} must be of the kind {wanted}, got {got}; {remedy}")
 
 
 def check_rows(name: str, value: Tensor, batch: int) -> Tensor:

@@ -10,7 +10,7 @@ from ctcontrol._gaussian import Gaussian
 from ctcontrol._noise import WhiteNoise
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import Entropy
-from ctcontrol._simulate import check_grid
+from ctcontrol._simulate import check_run
 from ctcontrol._solver import EulerMaruyama, Solver
 from ctcontrol._tensor import fill
 from ctcontrol._time_grid import TimeGrid
@@ -48,7 +48,7 @@ class Episodes:
         generator: torch.Generator,
         solver: Solver | None = None,
     ) -> None:
-        check_grid(problem, grid)
+        check_run(problem, grid, generator)
         if isinstance(problem.regularizer, Entropy) and problem.regularizer.weight:
             raise CtcontrolError(
                 "an environment sees actions, not the entropy of the policy that drew them; drop "

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import CtcontrolError, NumericalError, check_count, check_finite
+from ctcontrol._checks import (
+    CtcontrolError,
+    NumericalError,
+    check_count,
+    check_finite,
+    check_kind,
+)
 from ctcontrol._estimate import Estimate
 from ctcontrol._natural import NaturalUpdater
 from ctcontrol._policy import Policy
@@ -119,6 +125,16 @@ def improve(
             "a critic, its updater and a value function belong together; give all three, or no "
             "critic"
         )
+    check_kind("updater", updater, (Updater, NaturalUpdater), "take Updater.adam(policy, 1e-3)")
+    if isinstance(algorithm, type):
+        raise CtcontrolError(
+            f"algorithm must be a value, got the class {algorithm.__name__}; call it"
+        )
+    if critic is not None:
+        remedy = "LSTD and moments are solved, not descended: call their solve(value, trajectory)"
+        check_kind("critic", critic, Critic, remedy)
+    if value is not None:
+        check_kind("value", value, Value, "derive a network from Value and give it `at`")
     if behavior is not None and not algorithm.off_policy:
         raise CtcontrolError(
             f"{type(algorithm).__name__} learns from rollouts of the policy itself; leave "

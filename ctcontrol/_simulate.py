@@ -3,7 +3,14 @@
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import CtcontrolError, ShapeError, check_count, check_finite, check_rows
+from ctcontrol._checks import (
+    CtcontrolError,
+    ShapeError,
+    check_count,
+    check_finite,
+    check_kind,
+    check_rows,
+)
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._noise import NoiseSource, WhiteNoise, ZeroNoise
 from ctcontrol._policy import Policy
@@ -14,6 +21,12 @@ from ctcontrol._tensor import fill
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._typing import Noise
+
+POLICIES = (
+    "GaussianPolicy takes a function of the mean action, and a law of ctcontrol.exact has a policy "
+    "beside it, such as FixedLinearGaussianPolicy"
+)
+"""Where policies come from."""
 
 
 @torch.no_grad()
@@ -48,7 +61,9 @@ def simulate(
         NumericalError: a state, reward or penalty is NaN or infinite; carries the final states.
     """
     check_count("batch", batch)
-    check_grid(problem, grid)
+    check_run(problem, grid, generator)
+    check_kind("policy", policy, Policy, POLICIES)
+    check_kind("solver", solver or EulerMaruyama(), Solver, "take EulerMaruyama()")
     solver = solver or EulerMaruyama()
     sde, regularizer = problem.sde, problem.regularizer
     policy.check_solver(solver)
@@ -124,8 +139,16 @@ def simulate(
     )
 
 
-def check_grid(problem: ControlProblem, grid: TimeGrid) -> None:
-    """Raise `CtcontrolError` unless the grid runs from 0 to the problem's horizon."""
+def check_run(problem: ControlProblem, grid: TimeGrid, generator: torch.Generator) -> None:
+    """Raise `CtcontrolError` unless these are what their names say and fit each other.
+
+    The grid runs from 0 to the problem's horizon.
+    """
+    remedy = "an exact problem makes one by its problem()"
+    check_kind("problem", problem, ControlProblem, remedy)
+    check_kind("grid", grid, TimeGrid, "take TimeGrid.uniform(problem.horizon, steps)")
+    remedy = "take torch.Generator().manual_seed(seed)"
+    check_kind("generator", generator, torch.Generator, remedy)
     if abs(grid.horizon - problem.horizon) > 1e-9 * problem.horizon or grid.times[0] != 0:
         raise CtcontrolError(
             f"the grid runs over [{float(grid.times[0]):g}, {grid.horizon:g}] but the problem "

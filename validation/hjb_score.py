@@ -2,7 +2,7 @@
 
 import torch
 
-from ctcontrol import Estimate, GaussianPolicy, TimeGrid, simulate
+from ctcontrol import Estimate, TimeGrid, simulate
 from ctcontrol.exact.tilt import GaussianMixture, MixtureTilt, VariancePreserving
 from validation._problems import gaussian_tilt, seeded
 from validation._report import Plot, Report, Series, Size, equal, pick, sampled
@@ -70,7 +70,7 @@ def check(size: Size) -> Report:
     steps, batch = pick(size, 200, 800), pick(size, 20_000, 40_000)
     run = simulate(
         tilt.problem(),
-        GaussianPolicy(tilt.optimal_score),
+        tilt.optimal_policy(),
         TimeGrid.uniform(1.0, steps),
         batch,
         generator=seeded(5),

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import check_count, check_nonnegative, check_share
+from ctcontrol._checks import check_count, check_share
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
@@ -94,8 +94,7 @@ class Passes:
     share: float = 1.0
 
     def __post_init__(self) -> None:
-        if check_nonnegative("epochs", self.epochs):
-            check_count("epochs", self.epochs)
+        check_count("epochs", self.epochs, least=0)
         check_share("share", self.share)
 
     @property

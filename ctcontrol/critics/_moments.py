@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ctcontrol._along import residuals, values_along
-from ctcontrol._checks import CtcontrolError, check_nonnegative
+from ctcontrol._checks import CtcontrolError, ShapeError, check_kind, check_nonnegative
 from ctcontrol._estimate import Estimate
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._value import Value
@@ -70,8 +70,9 @@ class GeneralizedMoments:
     weighting: Literal["identity", "projected", "optimal"] = "identity"
 
     def __post_init__(self) -> None:
+        check_kind("tests", self.tests, tuple, "give at least (ParameterGradient(),)")
         if not self.tests:
-            raise CtcontrolError("tests is empty; give at least ParameterGradient()")
+            raise CtcontrolError("tests is empty; give at least (ParameterGradient(),)")
         if self.weighting not in ("identity", "projected", "optimal"):
             raise CtcontrolError(
                 f"weighting must be identity, projected or optimal, got {self.weighting!r}"
@@ -82,12 +83,14 @@ class GeneralizedMoments:
         """θ from one rollout; whatever θ the value has makes no difference.
 
         Raises:
-            CtcontrolError: not a `LinearValue`, fewer tests than features, a single path, or
-                features that the tests do not tell apart.
+            CtcontrolError: not a `LinearValue`, fewer tests than features, a single path,
+                features that the tests do not tell apart, or a weighting that must invert tests
+                that repeat each other.
+            ShapeError: a test function that is not (steps, batch, number).
         """
         phi = features_along(value, trajectory).double()
         assert isinstance(value, LinearValue)
-        xi = torch.cat([test(value, trajectory) for test in self.tests], -1).double()
+        xi = torch.cat([_read(test, value, trajectory) for test in self.tests], -1).double()
         size, count, n = phi.shape[-1], xi.shape[-1], trajectory.batch
         if count < size or n < 2:
             raise CtcontrolError(
@@ -105,7 +108,7 @@ class GeneralizedMoments:
 
         theta, inverse = _solve(A.mean(0), b.mean(0), self._first_weight(xi, trajectory))
         if self.weighting == "optimal":
-            weight = torch.linalg.inv(torch.cov((b - A @ theta).mT))
+            weight = _inverse(torch.cov((b - A @ theta).mT).reshape(count, count))
             theta, inverse = _solve(A.mean(0), b.mean(0), weight)
         left = b - A @ theta
         spread = torch.cov(left.mT).reshape(count, count) / n
@@ -115,7 +118,7 @@ class GeneralizedMoments:
         if self.weighting != "projected":
             return torch.eye(xi.shape[-1], dtype=xi.dtype, device=xi.device)
         lengths = trajectory.lengths.double()[..., None]
-        return torch.linalg.inv(torch.einsum("kbq,kbr->qr", xi * lengths, xi) / trajectory.batch)
+        return _inverse(torch.einsum("kbq,kbr->qr", xi * lengths, xi) / trajectory.batch)
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,28 @@ class LeastSquaresTD:
     def solve(self, value: Value, trajectory: Trajectory) -> LinearFit:
         """θ from one rollout; raises as `GeneralizedMoments.solve`."""
         return GeneralizedMoments((self.test,)).solve(value, trajectory)
+
+
+def _read(test: TestFunction, value: Value, trajectory: Trajectory) -> Tensor:
+    xi = test(value, trajectory)
+    if xi.ndim != 3 or xi.shape[:2] != trajectory.rewards.shape:
+        raise ShapeError(
+            f"a test function must have the shape {tuple(trajectory.rewards.shape)} and a last "
+            f"axis of functions, got {tuple(xi.shape)}; StateFunctions take (batch, number)"
+        )
+    return xi
+
+
+def _inverse(spread: Tensor) -> Tensor:
+    """Of a covariance of the tests."""
+    sizes = torch.linalg.eigvalsh(spread)
+    if not bool(sizes[0] > len(spread) * torch.finfo(spread.dtype).eps * sizes[-1]):
+        raise CtcontrolError(
+            "this weighting inverts the covariance of the tests, which is singular (eigenvalues "
+            f"{float(sizes[0]):.3g} … {float(sizes[-1]):.3g}); drop tests that repeat others, add "
+            'paths, or use weighting="identity"'
+        )
+    return torch.linalg.inv(spread)
 
 
 def _solve(A: Tensor, b: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:

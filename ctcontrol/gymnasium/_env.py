@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from ctcontrol._checks import CtcontrolError, check_positive
+from ctcontrol._checks import CtcontrolError, check_kind, check_positive
 from ctcontrol._episodes import Episodes
 from ctcontrol._problem import ControlProblem
 from ctcontrol._solver import Solver
@@ -34,6 +34,7 @@ class _Faces:
         device: torch.device | str,
     ) -> None:
         self.scale = check_positive("action_scale", action_scale)
+        check_kind("action_shape", action_shape, tuple, "one action of m coordinates is (m,)")
         generator = torch.Generator(device=device)
         self.seeded = False
         self.episodes = Episodes(problem, grid, batch, generator=generator, solver=solver)
@@ -63,6 +64,8 @@ class _Faces:
 
     def step(self, actions: NDArray[Any]) -> NDArray[np.float64]:
         """R_k of every path, (batch,)."""
+        if not self.seeded:
+            raise CtcontrolError("nothing has begun yet; call reset() first")
         shape = (self.episodes.batch, *self.action_shape)
         given = torch.as_tensor(np.asarray(actions)).to(self.episodes.state)
         if given.shape != shape:

@@ -207,8 +207,8 @@ class TestAlgorithm:
     @pytest.mark.parametrize(
         ("settings", "says"),
         [
-            ({"epochs": -1}, "epochs must be a finite number >= 0, got -1"),
-            ({"epochs": 1.5}, "epochs must be a whole number >= 1, got 1.5"),
+            ({"epochs": -1}, "epochs must be a whole number >= 0, got -1"),
+            ({"epochs": 1.5}, "epochs must be a whole number >= 0, got 1.5"),
             ({"share": 0.0}, r"share must lie in \(0, 1\], got 0.0"),
             ({"share": 1.5}, r"share must lie in \(0, 1\], got 1.5"),
         ],

@@ -150,8 +150,8 @@ def test_the_lower_bound_from_rollouts_is_one() -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({}, "a horizon > 0, finite or with a discount > 0, got horizon inf and discount 0.0"),
-        ({"horizon": 0.0}, "a horizon > 0, finite or with a discount > 0, got horizon 0.0"),
+        ({}, "a finite horizon or a discount > 0, got horizon inf and discount 0;"),
+        ({"horizon": 0.0}, "horizon must be a finite number > 0, got 0.0"),
         ({"discount": -1.0}, "discount must be a finite number >= 0, got -1.0"),
     ],
 )

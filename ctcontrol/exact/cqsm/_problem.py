@@ -7,7 +7,7 @@ import numpy as np
 
 from ctcontrol._checks import CtcontrolError, check_positive
 from ctcontrol.exact.lq import LinearGaussianLaw, LQProblem, Quadratic, StationaryLQ
-from ctcontrol.exact.lq._arrays import Array, Numbers, as_array, as_semidefinite
+from ctcontrol.exact.lq._arrays import Array, Numbers, as_array, as_matrix, as_semidefinite
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -71,13 +71,15 @@ class CQSM:
             "B": B_,
             "Q": as_semidefinite("Q", Q, d),
             "R": as_semidefinite("R", R, m),
-            "volatility": _rows("volatility", volatility, d),
-            "action_volatility": _rows("action_volatility", action_volatility, m),
+            "volatility": as_matrix("volatility", volatility, d),
+            "action_volatility": as_matrix("action_volatility", action_volatility, m),
             "drift_cost": check_positive("drift_cost", drift_cost),
             "discount": check_positive("discount", discount),
             "initial_mean": as_array("initial_mean", initial_mean, (d + m,)),
             "initial_covariance": as_semidefinite(
-                "initial_covariance", _times_identity(initial_covariance, d + m), d + m
+                "initial_covariance",
+                as_matrix("initial_covariance", initial_covariance, d + m),
+                d + m,
             ),
         }
         for name, value in fields.items():
@@ -160,17 +162,3 @@ class CQSM:
                 "the drift Ψ is deterministic here, but its covariance is not zero; the noise of "
                 "the action is action_volatility"
             )
-
-
-def _times_identity(value: Numbers, size: int) -> Array:
-    array = as_array("a matrix", value)
-    return array * np.eye(size) if array.ndim == 0 else array
-
-
-def _rows(name: str, value: Numbers, size: int) -> Array:
-    array = _times_identity(value, size)
-    if array.ndim != 2 or len(array) != size:
-        raise CtcontrolError(
-            f"{name} must be a number or a matrix with {size} rows, got shape {array.shape}"
-        )
-    return as_array(name, array)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from ctcontrol._checks import CtcontrolError, check_nonnegative
+from ctcontrol._checks import CtcontrolError, check_nonnegative, check_number
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import Entropy
 from ctcontrol.exact.exploratory_lq._dynamics import (
@@ -75,10 +75,7 @@ class ControlledVolatilityLQ(ABC):
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not math.isfinite(getattr(self, field.name)):
-                raise CtcontrolError(
-                    f"{field.name} must be a finite number, got {getattr(self, field.name)}"
-                )
+            check_number(field.name, getattr(self, field.name))
         check_nonnegative("temperature", self.temperature)
         check_nonnegative("initial_variance", self.initial_variance)
         if not (self.N > 0 and self.M * self.N > self.R**2):

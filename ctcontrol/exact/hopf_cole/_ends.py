@@ -4,7 +4,6 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch import Tensor
 from ctcontrol._checks import CtcontrolError
 from ctcontrol._tensor import like
 from ctcontrol._typing import Scalar, State
-from ctcontrol.exact.lq._arrays import Numbers, as_array, as_symmetric
+from ctcontrol.exact.lq._arrays import Numbers, as_matrix, as_symmetric, as_vector
 from ctcontrol.exact.tilt import GaussianMixture
 
 
@@ -43,9 +42,7 @@ class LogCosh(LogWeight):
     slope: Float[Tensor, "d"]
 
     def __init__(self, slope: Numbers) -> None:
-        b = as_array("slope", slope)
-        if b.ndim != 1:
-            raise CtcontrolError(f"slope must be a vector (states,), got shape {b.shape}")
+        b = as_vector("slope", slope)
         object.__setattr__(self, "slope", torch.tensor(b))
 
     @property
@@ -92,11 +89,8 @@ class LogQuadratic(LogWeight):
     quadratic: Float[Tensor, "d d"]
 
     def __init__(self, linear: Numbers, quadratic: Numbers = 0.0) -> None:
-        b, bend = as_array("linear", linear), as_array("quadratic", quadratic)
-        if b.ndim != 1:
-            raise CtcontrolError(f"linear must be a vector (states,), got shape {b.shape}")
-        bend = bend * np.eye(len(b)) if bend.ndim == 0 else bend
-        K = as_symmetric("quadratic", bend, len(b))
+        b = as_vector("linear", linear)
+        K = as_symmetric("quadratic", as_matrix("quadratic", quadratic, len(b)), len(b))
         object.__setattr__(self, "linear", torch.tensor(b))
         object.__setattr__(self, "quadratic", torch.tensor(K))
 

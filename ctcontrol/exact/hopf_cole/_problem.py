@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import CtcontrolError, check_nonnegative, check_positive
+from ctcontrol._checks import CtcontrolError, check_kind, check_nonnegative, check_positive
 from ctcontrol._policy import GaussianPolicy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._reward import Reward
@@ -16,7 +16,7 @@ from ctcontrol._typing import Action, Context, Scalar, State, Time
 from ctcontrol._value import Value
 from ctcontrol.exact.hopf_cole._ends import LogWeight
 from ctcontrol.exact.lq import GaussianInitialLaw
-from ctcontrol.exact.lq._arrays import Array, Numbers, as_array
+from ctcontrol.exact.lq._arrays import Array, Numbers, as_array, as_matrix, as_semidefinite
 from ctcontrol.exact.lq._dynamics import linear_sde
 
 
@@ -78,7 +78,7 @@ class HopfCole:
         state_cost: c ≥ 0, likewise of the state.
         horizon: T > 0.
         initial_mean: E X_0, (d,).
-        initial_covariance: Cov X_0, a number for that multiple of I, or (d, d).
+        initial_covariance: Cov X_0, (d, d) positive semidefinite; a number is that multiple of I.
 
     Raises:
         CtcontrolError: numbers out of range, or a start that does not fit the end.
@@ -103,8 +103,9 @@ class HopfCole:
         initial_mean: Numbers,
         initial_covariance: Numbers = 0.0,
     ) -> None:
+        check_kind("end", end, LogWeight, "take LogCosh, LogMixture or LogQuadratic")
         d = end.states
-        spread = as_array("initial_covariance", initial_covariance)
+        spread = as_matrix("initial_covariance", initial_covariance, d)
         fields = {
             "end": end,
             "volatility": check_positive("volatility", volatility),
@@ -112,9 +113,7 @@ class HopfCole:
             "state_cost": check_nonnegative("state_cost", state_cost),
             "horizon": check_positive("horizon", horizon),
             "initial_mean": as_array("initial_mean", initial_mean, (d,)),
-            "initial_covariance": as_array(
-                "initial_covariance", spread * np.eye(d) if spread.ndim == 0 else spread, (d, d)
-            ),
+            "initial_covariance": as_semidefinite("initial_covariance", spread, d),
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)

@@ -45,6 +45,25 @@ def as_array(name: str, value: Numbers, shape: tuple[int, ...] | None = None) ->
     return array
 
 
+def as_vector(name: str, value: Numbers) -> Array:
+    """Read a vector with one entry at least."""
+    array = as_array(name, value)
+    if array.ndim != 1 or len(array) == 0:
+        raise CtcontrolError(f"{name} must be a vector (states,), got shape {array.shape}")
+    return array
+
+
+def as_matrix(name: str, value: Numbers, size: int) -> Array:
+    """Read a matrix with `size` rows; a number is that multiple of the identity."""
+    array = as_array(name, value)
+    array = as_array(name, array * np.eye(size)) if array.ndim == 0 else array
+    if array.ndim != 2 or len(array) != size:
+        raise CtcontrolError(
+            f"{name} must be a number or a matrix with {size} rows, got shape {array.shape}"
+        )
+    return array
+
+
 def as_symmetric(name: str, value: Numbers, size: int) -> Array:
     """Read a symmetric (size, size) matrix; rounding asymmetry is averaged away."""
     array = as_array(name, value, (size, size))

@@ -9,7 +9,14 @@ import torch
 from ctcontrol._checks import CtcontrolError, check_nonnegative, check_positive
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import Entropy
-from ctcontrol.exact.lq._arrays import Array, Numbers, as_array, as_definite, as_semidefinite
+from ctcontrol.exact.lq._arrays import (
+    Array,
+    Numbers,
+    as_array,
+    as_definite,
+    as_matrix,
+    as_semidefinite,
+)
 from ctcontrol.exact.lq._chain import EulerMaruyamaChain
 from ctcontrol.exact.lq._dynamics import GaussianInitialLaw, QuadraticReward, linear_sde
 from ctcontrol.exact.lq._system import Coefficients, LinearQuadraticSystem
@@ -81,13 +88,7 @@ class LQProblem(LinearQuadraticSystem):
                 f"B must be a matrix (states, actions) with {d} rows like A, got shape {B_.shape}"
             )
         m = B_.shape[1]
-        noise = _times_identity("volatility", volatility, d)
-        if noise.ndim != 2 or len(noise) != d:
-            raise CtcontrolError(
-                f"volatility must be a number or a matrix (states, noises) with {d} rows, got "
-                f"shape {noise.shape}"
-            )
-        spread = _times_identity("initial_covariance", initial_covariance, d)
+        spread = as_matrix("initial_covariance", initial_covariance, d)
         fields = {
             "A": A_,
             "B": B_,
@@ -95,7 +96,7 @@ class LQProblem(LinearQuadraticSystem):
             "R": as_definite("R", R, m),
             "G": as_semidefinite("G", G, d),
             "S": as_array("S", np.zeros((d, m)) if S is None else S, (d, m)),
-            "volatility": noise,
+            "volatility": as_matrix("volatility", volatility, d),
             "horizon": check_positive("horizon", horizon),
             "initial_mean": as_array("initial_mean", initial_mean, (d,)),
             "initial_covariance": as_semidefinite("initial_covariance", spread, d),
@@ -155,9 +156,3 @@ class LQProblem(LinearQuadraticSystem):
     def chain(self, times: Numbers) -> EulerMaruyamaChain:
         """The Euler–Maruyama chain on these times: what simulation estimates without bias."""
         return EulerMaruyamaChain(self, np.asarray(times, dtype=np.float64))
-
-
-def _times_identity(name: str, value: Numbers, size: int) -> Array:
-    """A number becomes that multiple of the identity."""
-    array = as_array(name, value)
-    return as_array(name, array * np.eye(size)) if array.ndim == 0 else array

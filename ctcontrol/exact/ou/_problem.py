@@ -9,7 +9,7 @@ import torch
 from numpy.polynomial import hermite_e
 from torch import Tensor
 
-from ctcontrol._checks import CtcontrolError, check_nonnegative, check_positive
+from ctcontrol._checks import CtcontrolError, check_count, check_nonnegative, check_positive
 from ctcontrol._problem import ControlProblem
 from ctcontrol._reward import Reward
 from ctcontrol._typing import Action, Context, Scalar, State, Time
@@ -142,7 +142,7 @@ class OrnsteinUhlenbeck:
 
     def moments(self, t: float) -> tuple[float, float]:
         """Mean and variance of X_t."""
-        decay = math.exp(-self.rate * t)
+        decay = math.exp(-self.rate * check_nonnegative("t", t))
         spread = self.scale**2 * -math.expm1(-2 * self.rate * t)
         return self.initial_mean * decay, self.initial_variance * decay**2 + spread
 
@@ -153,9 +153,11 @@ class OrnsteinUhlenbeck:
         E x² = (ρx_0² + σ²)/(ρ + 2k).
 
         Raises:
-            CtcontrolError: no discount, so that there is no such law.
+            CtcontrolError: no discount, so that there is no such law, or a power that is not a
+                whole number >= 0.
         """
         self._check_occupation()
+        check_count("power", power, least=0)
         series = self._hermite(np.eye(power + 1)[power])
         share = self.discount / (self.discount + self.rate * np.arange(power + 1))
         return float((series * share) @ self._start_hermite(power + 1))
@@ -169,6 +171,7 @@ class OrnsteinUhlenbeck:
             CtcontrolError: no discount, so that there is no such law.
         """
         self._check_occupation()
+        check_count("batch", batch)
         device = generator.device
         t = torch.empty(batch, 1, dtype=dtype, device=device).exponential_(generator=generator)
         decay = torch.exp(-self.rate * t / self.discount)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ctcontrol._checks import CtcontrolError, check_nonnegative, check_positive
+from ctcontrol._checks import CtcontrolError, check_nonnegative, check_number, check_positive
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._policy import Policy
 from ctcontrol._tensor import like
@@ -25,7 +25,7 @@ class Fraction:
     variance: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_finite("mean", self.mean)
+        check_number("mean", self.mean)
         check_nonnegative("variance", self.variance)
 
 
@@ -49,8 +49,8 @@ class Investment:
     tilt: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_finite("slope", self.slope)
-        _check_finite("tilt", self.tilt)
+        check_number("slope", self.slope)
+        check_number("tilt", self.tilt)
         check_nonnegative("variance", self.variance)
 
 
@@ -129,8 +129,3 @@ def entropy_of(variance: float, temperature: float) -> float:
             "mass is −∞; raise it, or set temperature = 0"
         )
     return 0.5 * math.log(2 * math.pi * math.e * variance)
-
-
-def _check_finite(name: str, value: float) -> None:
-    if not math.isfinite(value):
-        raise CtcontrolError(f"{name} must be a finite number, got {value}")

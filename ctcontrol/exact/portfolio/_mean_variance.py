@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import CtcontrolError, check_nonnegative, check_positive
+from ctcontrol._checks import CtcontrolError, check_nonnegative, check_number, check_positive
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import Entropy
 from ctcontrol._reward import TerminalReward
@@ -54,14 +54,15 @@ class MeanVariance:
         check_positive("volatility", self.volatility)
         check_positive("horizon", self.horizon)
         check_nonnegative("temperature", self.temperature)
-        if not (math.isfinite(self.sharpe) and self.sharpe != 0):
+        if check_number("sharpe", self.sharpe) == 0:
             raise CtcontrolError(
                 f"sharpe must be a finite number other than 0, got {self.sharpe}: without an "
                 "excess return no policy moves the mean of wealth to the target"
             )
         for name in ("initial_wealth", "target"):
-            if not math.isfinite(getattr(self, name)):
-                raise CtcontrolError(f"{name} must be a finite number, got {getattr(self, name)}")
+            check_number(name, getattr(self, name))
+        if self.multiplier is not None:
+            check_number("multiplier", self.multiplier)
 
     @property
     def exact_multiplier(self) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ctcontrol._checks import CtcontrolError, check_nonnegative, check_positive
+from ctcontrol._checks import check_nonnegative, check_number, check_positive
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import Entropy
 from ctcontrol._reward import TerminalReward
@@ -113,8 +113,7 @@ class MertonLog:
             check_positive(name, getattr(self, name))
         check_nonnegative("temperature", self.temperature)
         for name in ("drift", "rate"):
-            if not math.isfinite(getattr(self, name)):
-                raise CtcontrolError(f"{name} must be a finite number, got {getattr(self, name)}")
+            check_number(name, getattr(self, name))
 
     @property
     def excess(self) -> float:

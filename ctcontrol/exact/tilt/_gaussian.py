@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ctcontrol._checks import CtcontrolError, check_positive
+from ctcontrol._checks import CtcontrolError, check_nonnegative, check_positive
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import PathKL
 from ctcontrol._reward import TerminalReward
@@ -76,7 +76,7 @@ class GaussianTilt(AffineScoreProblem):
         eta: float = 1.0,
         start: tuple[Numbers, Numbers] | None = None,
     ) -> None:
-        if not eta > 0:
+        if not check_nonnegative("eta", eta) > 0:
             raise CtcontrolError(
                 f"eta must be > 0, got {eta}: without noise path KL is infinite; use "
                 "DeterministicTilt, which penalizes scores instead"

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import CtcontrolError, check_positive
+from ctcontrol._checks import CtcontrolError, check_kind, check_positive
 from ctcontrol._policy import GaussianPolicy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import PathKL
 from ctcontrol._reward import TerminalReward
 from ctcontrol._typing import Action, Context, Scalar, State, Time
 from ctcontrol._value import Value
-from ctcontrol.exact.lq._arrays import Numbers, as_array, as_symmetric
+from ctcontrol.exact.lq._arrays import Numbers, as_array, as_matrix, as_symmetric
 from ctcontrol.exact.tilt._mixture import GaussianMixture
 from ctcontrol.exact.tilt._reversal import Reversal
 from ctcontrol.exact.tilt._schedule import ForwardProcess
@@ -93,9 +93,10 @@ class MixtureTilt:
         quadratic: Numbers = 0.0,
         kl_weight: float,
     ) -> None:
+        check_kind("schedule", schedule, ForwardProcess, "take VariancePreserving(0.1, 20.0)")
+        check_kind("data", data, GaussianMixture, "take GaussianMixture.of(weights, means, ...)")
         d, kappa = data.dimension, check_positive("kl_weight", kl_weight)
-        bend = as_array("quadratic", quadratic)
-        K = as_symmetric("quadratic", bend * np.eye(d) if bend.ndim == 0 else bend, d)
+        K = as_symmetric("quadratic", as_matrix("quadratic", quadratic, d), d)
         fields = {
             "schedule": schedule,
             "data": data,
@@ -131,6 +132,10 @@ class MixtureTilt:
     def optimal_score(self, t: Time, x: State, context: Context) -> Action:
         """∇log p*_s(x) = ∇log p_s(x) + ∇V/κ."""
         return self.target.score(x, *self.level(t))
+
+    def optimal_policy(self) -> GaussianPolicy:
+        """The deterministic policy `optimal_score`."""
+        return GaussianPolicy(self.optimal_score)
 
     def value(self) -> TiltValue:
         """The optimal value."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from scipy.integrate import quad
 
-from ctcontrol._checks import CtcontrolError, check_positive
+from ctcontrol._checks import CtcontrolError, check_nonnegative, check_positive
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import Entropy
 from ctcontrol.exact.lq._arrays import Array, Numbers, as_array
@@ -59,7 +59,7 @@ class RewardDirected(AffineScoreProblem):
     ) -> None:
         beta = check_positive("reward_weight", reward_weight)
         object.__setattr__(self, "reward_weight", beta)
-        if temperature > 0 and not schedule.intensity(0.0) > 0:
+        if check_nonnegative("temperature", temperature) > 0 and not schedule.intensity(0.0) > 0:
             raise CtcontrolError(
                 "g vanishes at the data, where the optimal exploration θ/(2g²) is infinite; use a "
                 "schedule with g > 0 there, or temperature = 0"

@@ -167,7 +167,7 @@ class FlowMatching(ForwardProcess):
     horizon: float = 0.98
 
     def __post_init__(self) -> None:
-        if not 0 < self.horizon < 1:
+        if not check_positive("horizon", self.horizon) < 1:
             raise CtcontrolError(
                 "horizon must lie in (0, 1), because the noise of flow matching is infinite at "
                 f"s = 1; got {self.horizon}"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import CtcontrolError, check_nonnegative, check_positive
+from ctcontrol._checks import check_kind, check_nonnegative, check_positive
 from ctcontrol._problem import ControlProblem
 from ctcontrol._typing import Context
 from ctcontrol.exact.lq import (
@@ -24,8 +24,10 @@ from ctcontrol.exact.lq._arrays import (
     Numbers,
     as_array,
     as_definite,
+    as_matrix,
     as_semidefinite,
     as_symmetric,
+    as_vector,
 )
 from ctcontrol.exact.lq._system import AnyPolicy, as_law
 from ctcontrol.exact.tilt._mixture import unbearable
@@ -80,18 +82,16 @@ class AffineScoreProblem(LinearQuadraticSystem):
         temperature: float = 0.0,
         start: tuple[Numbers, Numbers] | None = None,
     ) -> None:
-        m = as_array("mean", mean)
-        if m.ndim != 1:
-            raise CtcontrolError(f"mean must be a vector (states,), got shape {m.shape}")
-        d, eye = len(m), np.eye(len(m))
-        V = as_array("covariance", covariance)
-        K = as_array("quadratic", quadratic)
+        check_kind("schedule", schedule, ForwardProcess, "take VariancePreserving(0.1, 20.0)")
+        m = as_vector("mean", mean)
+        d = len(m)
+        V, K = as_matrix("covariance", covariance, d), as_matrix("quadratic", quadratic, d)
         fields = {
             "schedule": schedule,
             "mean": m,
-            "covariance": as_definite("covariance", V * eye if V.ndim == 0 else V, d),
+            "covariance": as_definite("covariance", V, d),
             "linear": as_array("linear", linear, (d,)),
-            "quadratic": as_symmetric("quadratic", K * eye if K.ndim == 0 else K, d),
+            "quadratic": as_symmetric("quadratic", K, d),
             "eta": check_nonnegative("eta", eta),
             "score_cost": check_positive("score_cost", score_cost),
             "horizon": schedule.horizon,
@@ -104,9 +104,8 @@ class AffineScoreProblem(LinearQuadraticSystem):
         if np.linalg.eigvalsh(np.linalg.inv(reach) + self.quadratic)[0] <= 0:
             raise unbearable()
         first, second = start if start is not None else self.noised(schedule.horizon)
-        spread = as_array("start covariance", second)
-        spread = spread * eye if spread.ndim == 0 else spread
         object.__setattr__(self, "initial_mean", as_array("start mean", first, (d,)))
+        spread = as_matrix("start covariance", second, d)
         spread = as_semidefinite("start covariance", spread, d)
         object.__setattr__(self, "initial_covariance", spread)
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctcontrol import CtcontrolError, Estimate, GaussianPolicy, TimeGrid, simulate
+from ctcontrol import CtcontrolError, Estimate, TimeGrid, simulate
 from ctcontrol.exact.tilt import (
     GaussianMixture,
     GaussianTilt,
@@ -159,7 +159,7 @@ def test_samples_have_the_moments_of_the_mixture(generator: torch.Generator) -> 
 
 def test_simulated_optimum_earns_the_optimal_return(generator: torch.Generator) -> None:
     """Two grids extrapolate the step away; the pretrained score earns E r(X_0), which is less."""
-    problem, best = GOLDEN.problem(), GaussianPolicy(GOLDEN.optimal_score)
+    problem, best = GOLDEN.problem(), GOLDEN.optimal_policy()
     coarse, fine = (
         simulate(problem, best, TimeGrid.uniform(1.0, steps), 16_000, generator=generator)
         for steps in (50, 100)
