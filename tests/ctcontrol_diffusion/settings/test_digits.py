@@ -42,9 +42,12 @@ def update(**changes: Any) -> c.Update:
 
 
 VARIANTS = {
-    "temporal difference": replace(
-        TINY, problem=c.Digits(trained="conditioning"), update=update(epochs=2, share=0.5)
+    "generalized": replace(
+        TINY,
+        problem=c.Digits(trained="conditioning"),
+        update=update(advantage_decay=2.0, epochs=2, share=0.5),
     ),
+    "noise-aware": replace(TINY, update=update(advantage="noise-aware")),
     "closed form": replace(
         TINY,
         update=update(advantage="closed-form", clip=0.05, decay="none"),
@@ -66,7 +69,11 @@ VARIANTS = {
     "ddpo, file sizes": replace(
         TINY, algorithm="ddpo", problem=c.Digits(reward="jpeg-incompressibility", kl_weight=0.0)
     ),
-    "file sizes": replace(TINY, problem=c.Digits(reward="jpeg-compressibility")),
+    "file sizes, temporal difference": replace(
+        TINY,
+        problem=c.Digits(reward="jpeg-compressibility"),
+        update=update(advantage="temporal-difference"),
+    ),
     "pathwise": replace(TINY, algorithm="pathwise"),
     "pathwise, full gradient": replace(
         TINY,
