@@ -114,7 +114,7 @@ def check(size: Size) -> Report:
     low = []
     for n in groups:
         parts = run.final[: batch // n * n].reshape(-1, n, 1)
-        estimates = [problem.free_energy_estimate(part) for part in parts]
+        estimates = [problem.free_energy_estimate(part).mean for part in parts]
         low.append(
             Estimate.of(torch.tensor(estimates, dtype=torch.float64) - problem.optimal_return())
         )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError, check_kind, check_nonnegative, check_positive
+from ctcontrol._estimate import Estimate
 from ctcontrol._policy import GaussianPolicy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._reward import Reward
@@ -155,11 +156,11 @@ class HopfCole:
         with torch.no_grad():
             return float(self.value().at(torch.zeros_like(x[:, 0]), x, None))
 
-    def free_energy_estimate(self, ends: Tensor) -> float:
+    def free_energy_estimate(self, ends: Tensor) -> Estimate:
         """λ log mean exp ℓ over uncontrolled ends x_0 + σW_T, (batch, d); for c = 0.
 
-        It underestimates V(0, x_0) by about λ/(2 batch) times the squared coefficient of
-        variation of e^ℓ.
+        Its standard error is λ CV/√batch to first order, CV the coefficient of variation of e^ℓ,
+        and it underestimates V(0, x_0) by about λ CV²/(2 batch).
 
         Raises:
             CtcontrolError: a state cost, whose weight the ends alone do not tell.
@@ -170,7 +171,13 @@ class HopfCole:
                 "state_cost = 0"
             )
         weights = self.end.log_expectation(ends, torch.zeros_like(ends[:, 0]))
-        return float(self.temperature * (weights.logsumexp(0) - math.log(len(ends))))
+        largest = weights.max()
+        relative = Estimate.of((weights - largest).exp())
+        return Estimate(
+            self.temperature * (float(largest) + math.log(relative.mean)),
+            self.temperature * relative.stderr / relative.mean,
+            relative.n,
+        )
 
     def problem(
         self, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"

@@ -184,7 +184,8 @@ def test_free_energy_is_underestimated_by_few_samples(generator: torch.Generator
     trials, few = 8000, 30
     noise = torch.randn(trials, few, 1, generator=generator, dtype=torch.float64)
     ends = 0.5 + 0.8 * noise
-    estimates = torch.tensor([GOLDEN.free_energy_estimate(e) for e in ends], dtype=torch.float64)
+    means = [GOLDEN.free_energy_estimate(e).mean for e in ends]
+    estimates = torch.tensor(means, dtype=torch.float64)
     v = 0.64 * 1.3**2
     first = math.log(math.cosh(0.65)) + 0.5 * v
     second = 0.5 * (1 + math.exp(2 * v) * math.cosh(1.3))  # E cosh² = ½(1 + E cosh 2bX)
@@ -192,6 +193,11 @@ def test_free_energy_is_underestimated_by_few_samples(generator: torch.Generator
     lost = 0.96 * variation / (2 * few)
     assert_mean(estimates, GOLDEN.optimal_return() - lost, bias=0.2 * lost)
     assert lost > 5 * float(estimates.std()) / trials**0.5
+    groups = [GOLDEN.free_energy_estimate(e) for e in ends.reshape(80, -1, 1)]
+    claimed = sum(e.stderr for e in groups) / 80
+    seen = float(torch.tensor([e.mean for e in groups], dtype=torch.float64).std())
+    assert claimed == pytest.approx(seen, rel=5 / 160**0.5)
+    assert groups[0].n == trials * few // 80
 
 
 def test_bad_input_is_refused() -> None:
