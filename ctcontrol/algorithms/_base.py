@@ -127,3 +127,10 @@ def penalty(problem: ControlProblem, solver: Solver, rows: Transitions, law: Gau
         solver, problem.sde, rows.t0, rows.t1, rows.x, law, rows.anchor, rows.context
     )
     return rows.weight * regularizer.weight * amount
+
+
+@torch.no_grad()
+def log_ratio(rows: Transitions, law: Gaussian) -> Tensor:
+    """log π_new(a)/π_old(a), (rows,), to report; 0 where an action was drawn without noise."""
+    explores = bool((rows.law.std > 0).all())
+    return law.log_ratio(rows.law, rows.action) if explores else torch.zeros_like(rows.t0)

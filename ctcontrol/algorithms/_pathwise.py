@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ctcontrol._along import gradients_along
@@ -14,7 +13,7 @@ from ctcontrol._solver import Solver
 from ctcontrol._tensor import inner
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._value import Value
-from ctcontrol.algorithms._base import Passes, PolicyLoss, penalty
+from ctcontrol.algorithms._base import Passes, PolicyLoss, log_ratio, penalty
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,7 @@ class PathwisePolicyGradient(Passes):
             moved = solver.step_kl(sde, *ends, law.mean, rows.law.mean, rows.context)
             cost = cost + rows.weight * self.proximity * moved
         loss = rows.steps * (cost - rows.weight * gain).mean()
-        explores = bool((rows.law.std > 0).all())
-        log_ratio = law.log_ratio(rows.law, rows.action) if explores else torch.zeros_like(rows.t0)
-        return PolicyLoss(loss, log_ratio.detach(), law=law)
+        return PolicyLoss(loss, log_ratio(rows, law), law=law)
 
 
 def _shared_volatility(problem: ControlProblem) -> UncontrolledVolatilitySDE:

@@ -16,7 +16,7 @@ from ctcontrol._solver import Solver
 from ctcontrol._tensor import inner
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._value import Value
-from ctcontrol.algorithms._base import Passes, PolicyLoss
+from ctcontrol.algorithms._base import Passes, PolicyLoss, log_ratio
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,7 @@ class ProximalRegression(Passes):
                 _affine(problem), *ends, law.mean, target, rows.context
             )
         loss = rows.steps * (rows.weight * gap).mean()
-        explores = bool((rows.law.std > 0).all())
-        log_ratio = law.log_ratio(rows.law, rows.action) if explores else torch.zeros_like(rows.t0)
-        return PolicyLoss(loss, log_ratio.detach(), law=law)
+        return PolicyLoss(loss, log_ratio(rows, law), law=law)
 
     def _bregman(self, problem: ControlProblem, rows: Transitions, mean: Tensor) -> Tensor:
         """r(μ′) + ⟨∇r(μ′), μ − μ′⟩ − r(μ) ≥ 0 for a concave r; 0 where r ignores the action."""

@@ -13,7 +13,7 @@ from ctcontrol._regularizer import Entropy
 from ctcontrol._solver import Solver
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._value import Value
-from ctcontrol.algorithms._base import Passes, PolicyLoss
+from ctcontrol.algorithms._base import Passes, PolicyLoss, log_ratio
 from ctcontrol.critics import Critic
 
 
@@ -69,9 +69,7 @@ class QLearning(Passes):
         rate = _temperature(problem) * log_density.detach()
         surprise = rows.signal - rate * (rows.t1 - rows.t0)
         loss = -rows.steps * (rows.weight * surprise * log_density).mean()
-        explores = bool((rows.law.std > 0).all())
-        log_ratio = law.log_ratio(rows.law, rows.action) if explores else torch.zeros_like(rows.t0)
-        return PolicyLoss(loss, log_ratio.detach(), law=law)
+        return PolicyLoss(loss, log_ratio(rows, law), law=law)
 
 
 @dataclass(frozen=True, kw_only=True)
