@@ -41,7 +41,6 @@ NEITHER = {
 STALLS: dict[tuple[str, str], str] = {
     ("tilt16", "cppo"): "its first steps go too far before the coefficient has grown, and the way "
     "back takes longer",
-    ("lq10", "cqsm"): "twenty states and a gain in ten pieces; the regret is still falling",
 }
 """Methods that do not reach the bound of a course within its budget, and why; claimed as such."""
 
