@@ -179,7 +179,7 @@ def learn(course: Course, method: Method, seed: int, looks: int = 8) -> Run:
     policy, value, problem = course.policy(seed), course.value(seed), course.problem
     acting, steps = policy, course.grid.steps
     if method.absorbs:
-        sde: ElementwiseActionSDE = problem.sde  # type: ignore[assignment]  # refused inside
+        sde: ElementwiseActionSDE = problem.sde  # type: ignore[assignment]  # the policy checks it
         acting = NoiseAbsorbingPolicy(MeanOf(policy), sde, EulerMaruyama(), course.grid)
     if method.rated:
         value = RatedValue(value, course.slopes(seed))
