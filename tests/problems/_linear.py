@@ -1,17 +1,10 @@
-"""Control problems whose answers are known without the library: short recursions in float64.
-
-One family is enough: isotropic linear dynamics, affine Gaussian policies, quadratic rewards. The
-Euler–Maruyama chain of it has a value that a ten-line recursion gives exactly, and autograd
-through the recursion gives every policy gradient exactly. Variance-preserving reverse diffusions
-of Gaussian data are members of the family.
-"""
+"""Linear dynamics, quadratic rewards, and the recursion that solves their chain."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,11 +14,8 @@ from ctcontrol import (
     ControlProblem,
     ElementwiseActionSDE,
     Entropy,
-    Gaussian,
     GaussianPolicy,
     PathKL,
-    Policy,
-    RatedValue,
     Regularizer,
     Reward,
     Scalar,
@@ -33,14 +23,10 @@ from ctcontrol import (
     State,
     Time,
     TimeGrid,
-    Trajectory,
-    Value,
     Volatility,
     inner,
     like,
 )
-from ctcontrol.exact import lq
-from tests.helpers import normal
 
 OfTime = Callable[[Tensor], Tensor]
 Scheme = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -239,45 +225,6 @@ class LinearProblem:
         return K_, k_, std_
 
 
-class ChainValue(Value):
-    """The exact value of a chain, at its nodes only."""
-
-    def __init__(self, grid: TimeGrid, values: list[Quadratic]) -> None:
-        super().__init__()
-        self.nodes = grid.times
-        self.P = torch.stack([v.P for v in values]).detach()
-        self.p = torch.stack([v.p for v in values]).detach()
-        self.c = torch.stack([v.c for v in values]).detach()
-
-    def at(self, t: Time, x: State, context: Context, mean: Action | None = None) -> Scalar:
-        i = (t.detach()[:, None] - self.nodes).abs().argmin(1)
-        return torch.einsum("bi,bij,bj->b", x, self.P[i], x) + inner(x, self.p[i]) + self.c[i]
-
-
-class NextGradient(Value):
-    """Not a value, but a function whose gradient at x is e^{−ρΔ}∇V(next node, mean of the step).
-
-    For quadratic values that is the expected gradient after the step, and with it the
-    closed-form advantages of the *chain* are exact at any step size.
-    """
-
-    def __init__(self, problem: LinearProblem, value: ChainValue, policy: Policy) -> None:
-        super().__init__()
-        self.linear, self.value, self.policy = problem, value, policy
-
-    def at(self, t: Time, x: State, context: Context, mean: Action | None = None) -> Scalar:
-        nodes = self.value.nodes
-        i = (t.detach()[:, None] - nodes).abs().argmin(1)
-        now = x.detach()
-        with torch.no_grad():
-            action = self.policy.dist(t, now, context).mean
-            decay, gain, _ = self.linear.step(nodes[i], nodes[i + 1])
-            step = like(decay, x) * now + like(gain, x) * action
-        slope = self.value.gradient(nodes[i + 1], step, context)
-        shrink = torch.exp(-self.linear.discount * (nodes[i + 1] - nodes[i]))
-        return inner(x, like(shrink, x) * slope)
-
-
 def regulator(**changes: Any) -> LinearProblem:
     """Two coupled coordinates with discount, a running reward and constant coefficients."""
     settings: dict[str, Any] = {"discount": 0.4} | changes
@@ -295,133 +242,4 @@ def regulator(**changes: Any) -> LinearProblem:
         slope=constant(0.2),
         offset=constant(0.1),
         **settings,
-    )
-
-
-@dataclass(frozen=True)
-class GaussianDiffusion:
-    """Variance-preserving noise β_s = bmin + (bmax − bmin)s on s ∈ [0, 1], data N(mean, variance).
-
-    Written in the diffusion clock, and turned to control time t = 1 − s in one place.
-    """
-
-    bmin: float = 0.1
-    bmax: float = 8.0
-    mean: float = 0.7
-    variance: float = 0.5
-
-    def beta(self, t: Tensor) -> Tensor:
-        """β at s = 1 − t."""
-        return self.bmin + (self.bmax - self.bmin) * (1 - t)
-
-    def alpha(self, t: Tensor) -> Tensor:
-        """exp(−½∫₀ˢβ) at s = 1 − t."""
-        s = 1 - t
-        return torch.exp(-0.5 * (self.bmin * s + 0.5 * (self.bmax - self.bmin) * s**2))
-
-    def marginal(self, t: Tensor) -> Tensor:
-        """Variance of p_s."""
-        return 1 + self.alpha(t) ** 2 * (self.variance - 1)
-
-    def control(
-        self,
-        kl_weight: float,
-        linear: float = 0.0,
-        square: float = 0.0,
-        dtype: torch.dtype = torch.float64,
-    ) -> LinearProblem:
-        """Fine-tuning from the exact score, reward linear·y − square·y², started at p_1."""
-        start = torch.zeros(1, dtype=torch.float64)
-        return LinearProblem(
-            sde=Isotropic(
-                lambda t: 0.5 * self.beta(t), lambda t: self.beta(t), lambda t: self.beta(t).sqrt()
-            ),
-            reward=QuadraticReward(
-                Q=torch.zeros(1, 1, dtype=dtype),
-                R=0.0,
-                G=torch.full((1, 1), square, dtype=dtype),
-                g=torch.full((1,), linear, dtype=dtype),
-            ),
-            horizon=1.0,
-            start_mean=(self.alpha(start) * self.mean).to(dtype),
-            start_std=float(self.marginal(start).sqrt()),
-            kl_weight=kl_weight,
-            slope=lambda t: 1 / self.marginal(t),
-            offset=lambda t: self.alpha(t) * self.mean / self.marginal(t),
-        )
-
-
-class ChainRate(RatedValue):
-    """The exact value of a chain, with the exact advantage of its steps, per unit of time.
-
-    At x the return of an action that is held for the step is quadratic in the action a: its value
-    less the average over the policy's law, with coordinates of one std.
-    """
-
-    def __init__(self, problem: LinearProblem, value: ChainValue) -> None:
-        super().__init__(value, lambda t, x, c: x)
-        self.linear, self.chain = problem, value
-
-    def rate(self, t: Time, x: State, a: Action, context: Context, law: Gaussian) -> Scalar:
-        nodes, linear = self.chain.nodes, self.linear
-        i = (t[:, None] - nodes).abs().argmin(1)
-        decay, gain, _ = linear.step(nodes[i], nodes[i + 1])
-        dt, P = nodes[i + 1] - nodes[i], self.chain.P[i + 1]
-        shrink = torch.exp(-linear.discount * dt)
-
-        def gained(action: Tensor) -> Tensor:
-            after = like(decay, x) * x + like(gain, x) * action
-            later = self.chain.at(nodes[i + 1], after, context)
-            return shrink * later / dt + linear.reward.running(t, x, action, context)
-
-        trace = shrink * gain**2 / dt * P.diagonal(dim1=1, dim2=2).sum(1)
-        bend = trace - linear.reward.R * x.shape[1]
-        return gained(a) - gained(law.mean) - law.std**2 * bend
-
-
-def exact_rates(problem: lq.LQProblem, policy: lq.LinearGaussianPolicy) -> RatedValue:
-    """V and q of a linear-Gaussian policy in closed form, q by its coefficients in (a − μ)/ς."""
-    q, m = problem.advantage_rate(policy), problem.actions
-    std = policy.std.detach()
-    i, j = torch.triu_indices(m, m)
-    bend = -torch.outer(std, std) * torch.tensor(problem.R)
-    quadratic = torch.where(i == j, 1, 2) * bend[i, j]
-
-    def coefficients(t: Tensor, x: Tensor, context: Context) -> Tensor:
-        times, row = torch.unique(t, return_inverse=True)
-        parts = [q.direction(s) for s in times.tolist()]
-        E, e = (torch.tensor(np.array(part))[row] for part in zip(*parts, strict=True))
-        linear = 2 * std * (torch.einsum("bmd,bd->bm", E, x) + e)
-        return torch.cat([linear, quadratic.expand(len(x), len(quadratic))], 1)
-
-    return RatedValue(problem.value(policy), coefficients)
-
-
-def exact_for(
-    kind: str, linear: LinearProblem, grid: TimeGrid, policy: Policy, values: list[Quadratic]
-) -> Value:
-    """What makes an estimator of this kind exact on the chain: value, next gradient or rates."""
-    chain = ChainValue(grid, values)
-    if kind == "rate":
-        return ChainRate(linear, chain)
-    return chain if kind == "value" else NextGradient(linear, chain, policy)
-
-
-def trajectory(grid: TimeGrid, batch: int = 3, seed: int = 0, discount: float = 0.0) -> Trajectory:
-    """Arbitrary numbers in the right shapes."""
-    n = grid.steps
-    return Trajectory(
-        grid=grid,
-        states=normal(n + 1, batch, 2, seed=seed),
-        actions=normal(n, batch, 2, seed=seed + 1),
-        means=normal(n, batch, 2, seed=seed + 2),
-        stds=normal(n, batch, seed=seed + 3).abs() + 0.1,
-        innovations=normal(n, batch, 2, seed=seed + 4),
-        rewards=normal(n, batch, seed=seed + 5),
-        penalties=normal(n, batch, seed=seed + 6),
-        anchors=normal(n, batch, 2, seed=seed + 7),
-        terminal=normal(batch, seed=seed + 8),
-        context=torch.arange(batch) * 10,
-        discount=discount,
-        penalty_weight=0.7,
     )
