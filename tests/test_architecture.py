@@ -160,6 +160,17 @@ def test_files_are_short() -> None:
     assert statistics.median(ours) <= 150
 
 
+def test_what_the_type_checker_is_told_to_overlook_has_a_reason() -> None:
+    """`# type: ignore[rule]  # reason`: the rule and the reason both."""
+    silent = {
+        f"{path}: {line.strip()}"
+        for path in sources(*PACKAGES, "tests", "validation")
+        for line in (ROOT / path).read_text("utf-8").splitlines()
+        if re.search(r"# (type|pyright): ignore(?!\[[\w, -]+\]  # \w)", line)
+    }
+    assert not silent
+
+
 def test_nothing_seeds_the_global_generators() -> None:
     """But inside `fork_rng`, which restores them: networks know no other way to be initialized."""
     seeds = ("torch.manual_seed", "cuda.manual_seed_all", "random.seed", "set_seed")

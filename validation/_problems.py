@@ -1,6 +1,7 @@
 """The problems that several theorems are held against."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ def correction(constant: float, slope: float) -> LinearGaussianLaw:
 
 def two_states(**changes: float) -> LQProblem:
     """Two coupled states, one action, cross costs, correlated noise."""
-    settings = {
+    settings: dict[str, Any] = {
         "A": [[0.2, 0.7], [-0.5, -0.3]],
         "B": [[0.4], [1.0]],
         "Q": [[1.0, 0.2], [0.2, 0.6]],
@@ -46,7 +47,7 @@ def two_states(**changes: float) -> LQProblem:
         "initial_covariance": 0.2,
         "discount": 0.3,
     }
-    return LQProblem(**(settings | changes))  # type: ignore[arg-type]  # one dict, many types
+    return LQProblem(**(settings | changes))
 
 
 def two_state_law(covariance: float = 0.0, shift: float = 0.0) -> LinearGaussianLaw:

@@ -59,7 +59,7 @@ def simulated(steps: int, batch: int) -> tuple[Estimate, Estimate]:
     def mean(t: torch.Tensor, x: torch.Tensor, context: object) -> torch.Tensor:
         return score.dist(t, x, context).mean
 
-    policy = NoiseAbsorbingPolicy(mean, problem.sde, solver, grid)  # type: ignore[arg-type]
+    policy = NoiseAbsorbingPolicy(mean, problem.sde, solver, grid)  # type: ignore[arg-type]  # elementwise
     run = simulate(problem, policy, grid, batch, generator=seeded(steps), solver=solver)
     gain = TemporalDifferenceAdvantage()(problem, solver, tilt.value(law), run) * run.lengths
     x = run.states[:-1, :, 0]

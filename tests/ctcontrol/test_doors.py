@@ -269,7 +269,7 @@ TIMES: list[Door] = [
     ),
     ("NaN", lambda: ct.TimeGrid.from_times([0, NAN]), r"finite and strictly increase"),
     ("no steps", lambda: ct.TimeGrid.uniform(1.0, 0), r"steps must be a whole number >= 1, got 0"),
-    ("half steps", lambda: ct.TimeGrid.uniform(1.0, 2.5), r"steps must be a whole number.*2.5"),  # type: ignore[arg-type]
+    ("half steps", lambda: ct.TimeGrid.uniform(1.0, 2.5), r"steps must be a whole number.*2.5"),  # type: ignore[arg-type]  # that is the mistake
     (
         "beyond the horizon",
         lambda: simulated(grid=ct.TimeGrid.uniform(2.0, 4)),

@@ -88,7 +88,7 @@ TABLE: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a seed": (lambda: simulated(generator=0), r"kind Generator, got int.*manual_seed"),
     "a seed of episodes": (
-        lambda: ct.Episodes(LQ.problem(), GRID, 4, generator=0),  # type: ignore[arg-type]
+        lambda: ct.Episodes(LQ.problem(), GRID, 4, generator=0),  # type: ignore[arg-type]  # that is the mistake
         r"kind Generator, got int.*manual_seed",
     ),
     "a class": (lambda: improved(algorithm=ct.ContinuousPPO), r"got the class ContinuousPPO; call"),
@@ -105,7 +105,7 @@ TABLE: dict[str, tuple[Callable[[], object], str]] = {
     "no excess": (lambda: variance(sharpe="x"), r"sharpe must be a finite number, got 'x'"),
     "no multiplier": (lambda: variance(multiplier=NAN), r"multiplier must be a finite number"),
     "no target": (lambda: variance(target=None), r"target must be a finite number, got None"),
-    "a fraction": (lambda: portfolio.Fraction("x"), r"mean must be a finite number, got 'x'"),  # type: ignore[arg-type]
+    "a fraction": (lambda: portfolio.Fraction("x"), r"mean must be a finite number, got 'x'"),  # type: ignore[arg-type]  # that is the mistake
     "no end": (lambda: integral("x"), r"end must be of the kind LogWeight, got str; take LogCosh"),
     "nowhere": (lambda: hopf_cole.LogCosh([]), r"slope must be a vector.*got shape \(0,\)"),
     "a negative covariance": (
@@ -119,15 +119,15 @@ TABLE: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "the past": (lambda: ornstein_uhlenbeck().moments(-1.0), r"t must be.* >= 0, got -1"),
     "a temperature": (lambda: directed("x"), r"temperature must be a finite number >= 0, got 'x'"),
-    "a horizon": (lambda: tilt.FlowMatching("x"), r"horizon must be a finite number > 0, got 'x'"),  # type: ignore[arg-type]
+    "a horizon": (lambda: tilt.FlowMatching("x"), r"horizon must be a finite number > 0, got 'x'"),  # type: ignore[arg-type]  # that is the mistake
     "no schedule": (
-        lambda: tilt.GaussianTilt("vp", mean=[0.0], covariance=1.0, linear=[1.0], kl_weight=1.0),  # type: ignore[arg-type]
+        lambda: tilt.GaussianTilt("vp", mean=[0.0], covariance=1.0, linear=[1.0], kl_weight=1.0),  # type: ignore[arg-type]  # that is the mistake
         r"schedule must be of the kind ForwardProcess, got str; take VariancePreserving",
     ),
     "no data": (
         lambda: tilt.MixtureTilt(
             tilt.VariancePreserving(0.1, 8.0),
-            "x",  # type: ignore[arg-type]
+            "x",  # type: ignore[arg-type]  # that is the mistake
             linear=[1.0],
             kl_weight=1.0,
         ),
@@ -142,18 +142,18 @@ TABLE: dict[str, tuple[Callable[[], object], str]] = {
         r"value must be of the kind Value, got Linear; derive a network from Value",
     ),
     "a horizon of a bound": (
-        lambda: ct.SurrogateBound.root(1.0, horizon="x"),  # type: ignore[arg-type]
+        lambda: ct.SurrogateBound.root(1.0, horizon="x"),  # type: ignore[arg-type]  # that is the mistake
         r"horizon must be a finite number > 0, got 'x'",
     ),
     "a number as a shape": (
-        lambda: ControlEnv(LQ.problem(), GRID, 1),  # type: ignore[arg-type]
+        lambda: ControlEnv(LQ.problem(), GRID, 1),  # type: ignore[arg-type]  # that is the mistake
         r"action_shape must be of the kind tuple, got int; one action of m coordinates is \(m,\)",
     ),
     "a step before the first reset": (
         lambda: ControlEnv(LQ.problem(), GRID, (1,)).step(np.zeros(1, dtype=np.float32)),
         r"nothing has begun yet; call reset\(\) first",
     ),
-    "a share": (lambda: ct.MonteCarloFit(share="x"), r"share must lie in \(0, 1\], got 'x'"),  # type: ignore[arg-type]
+    "a share": (lambda: ct.MonteCarloFit(share="x"), r"share must lie in \(0, 1\], got 'x'"),  # type: ignore[arg-type]  # that is the mistake
 }
 
 
@@ -200,4 +200,4 @@ def test_test_functions_come_in_a_tuple() -> None:
     with pytest.raises(
         ct.CtcontrolError, match=r"tests must be of the kind tuple, got ParameterGradient"
     ):
-        ct.GeneralizedMoments(ct.ParameterGradient())  # type: ignore[arg-type]
+        ct.GeneralizedMoments(ct.ParameterGradient())  # type: ignore[arg-type]  # that is the mistake

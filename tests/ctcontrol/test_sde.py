@@ -123,11 +123,11 @@ def test_what_needs_a_common_noise_refuses_controlled_volatility() -> None:
     with pytest.raises(CtcontrolError, match=r"PathKL takes.*got Lever.*use Entropy"):
         PathKL(POLICY, 0.1).amount(EulerMaruyama(), Lever(), t, t + 0.1, x, law, law.mean, None)
     with pytest.raises(CtcontrolError, match=r"NoiseAbsorbingPolicy takes.*use GaussianPolicy"):
-        NoiseAbsorbingPolicy(_mean, Lever(), EulerMaruyama(), GRID)  # pyright: ignore[reportArgumentType]
+        NoiseAbsorbingPolicy(_mean, Lever(), EulerMaruyama(), GRID)  # pyright: ignore[reportArgumentType]  # that is the mistake
 
 
 def test_the_kl_of_a_step_rejects_controlled_volatility_by_type() -> None:
     """pyright reports the argument: the comment that silences it would be an error otherwise."""
     x, t = torch.ones(3, 1), torch.zeros(3)
     with pytest.raises(TypeError):
-        EulerMaruyama().step_kl(Lever(), t, t + 1, x, 1 + x, x, None)  # pyright: ignore[reportArgumentType]
+        EulerMaruyama().step_kl(Lever(), t, t + 1, x, 1 + x, x, None)  # pyright: ignore[reportArgumentType]  # that is the mistake

@@ -232,7 +232,7 @@ def test_the_steps_of_the_denoising_loss_are_stratified(generator: torch.Generat
             return type("Output", (), {"sample": torch.zeros_like(x)})
 
     loss = _objectives.denoising_loss(
-        Recorder(),  # pyright: ignore[reportArgumentType]
+        Recorder(),  # pyright: ignore[reportArgumentType]  # stands in for the network
         digits.noise_scheduler(),
         digits_data(),
         batch_size=100,

@@ -180,7 +180,7 @@ def test_counters_start_at_zero() -> None:
     assert Counters() == Counters(iterations=0, images=0, elapsed=0.0)
 
 
-def network(width: int = 3) -> nn.Module:
+def network(width: int = 3) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width), nn.Linear(width, 1))
 
@@ -218,7 +218,7 @@ def test_the_state_of_another_optimizer_is_refused(other: nn.Module) -> None:
 
 def test_frozen_parameters_are_not_kept_but_buffers_are() -> None:
     module = network()
-    for parameter in module[0].parameters():  # pyright: ignore[reportIndexIssue]
+    for parameter in module[0].parameters():
         parameter.requires_grad_(False)
     kept = module_tensors(module)
     assert not any(name.startswith("0.") for name in kept)

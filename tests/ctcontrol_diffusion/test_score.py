@@ -109,7 +109,7 @@ def test_training_the_conditioning_alone() -> None:
     embeddings += [
         module for name, module in network.named_modules() if name.endswith("time_emb_proj")
     ]
-    expected = {p for module in embeddings for p in module.parameters()}  # pyright: ignore[reportOptionalMemberAccess]
+    expected = {p for module in embeddings for p in module.parameters()}  # pyright: ignore[reportOptionalMemberAccess]  # built with one
     trained = {p for p in network.parameters() if p.requires_grad}
     assert trained == expected
     assert len(embeddings) > 5

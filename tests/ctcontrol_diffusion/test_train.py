@@ -172,7 +172,7 @@ def own_reward(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     ) -> tuple[Tensor, dict[str, object]]:
         return own.answer(images), {}
 
-    own.mean, own.fn, own.answer = mean, fn, mean  # pyright: ignore[reportAttributeAccessIssue]
+    own.mean, own.fn, own.answer = mean, fn, mean  # pyright: ignore[reportAttributeAccessIssue]  # a module takes any name
     monkeypatch.setitem(sys.modules, "own", own)
     return own
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -24,10 +26,10 @@ def terminal(x: Tensor, context: object) -> Tensor:
 
 
 def guess(
-    model: GaussianModel, reward: object = smooth, data_variance: float | None = None
+    model: GaussianModel, reward: Any = smooth, data_variance: float | None = None
 ) -> DenoisedGuess:
     v = model.variance if data_variance is None else data_variance
-    return DenoisedGuess(model.score, model.schedule, reward, terminal, v)  # type: ignore[arg-type]
+    return DenoisedGuess(model.score, model.schedule, reward, terminal, v)
 
 
 def rows(times: list[float]) -> tuple[Tensor, Tensor]:

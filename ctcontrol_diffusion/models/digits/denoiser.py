@@ -86,7 +86,7 @@ def load_denoiser(
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise CtcontrolError(f"{path} describes no UNet that can be built: {error}") from error
     fill(model, tensors, path or ASSET)
-    model.to(device)  # pyright: ignore[reportArgumentType]  (diffusers loses the signature)
+    model.to(device)  # pyright: ignore[reportArgumentType]  # diffusers loses the signature
     return model.eval()
 
 

@@ -1,6 +1,7 @@
 """Regression on the maximiser of a trust region: the maximiser by hand, and the same gradient."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -125,6 +126,6 @@ class TestDoors:
             ({"solves": 0}, "solves must be a whole number >= 1, got 0"),
         ],
     )
-    def test_bad_numbers(self, settings: dict[str, float], says: str) -> None:
+    def test_bad_numbers(self, settings: dict[str, Any], says: str) -> None:
         with pytest.raises(CtcontrolError, match=says):
-            ProximalRegression(**settings)  # pyright: ignore[reportArgumentType]
+            ProximalRegression(**settings)

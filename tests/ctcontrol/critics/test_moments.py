@@ -160,7 +160,7 @@ def test_what_cannot_be_solved_is_named() -> None:
     with pytest.raises(ct.CtcontrolError, match="tests is empty"):
         ct.GeneralizedMoments(())
     with pytest.raises(ct.CtcontrolError, match="weighting must be identity, projected or optimal"):
-        ct.GeneralizedMoments(weighting="best")  # type: ignore[arg-type]
+        ct.GeneralizedMoments(weighting="best")  # type: ignore[arg-type]  # that is the mistake
     for bad in (ct.LeastSquaresTD, ct.EligibilityTrace):
         with pytest.raises(ct.CtcontrolError, match="decay must be a finite number >= 0, got -1"):
             bad(-1.0)

@@ -64,7 +64,9 @@ def test_the_reward_is_bounded_on_real_digits() -> None:
 
 def test_reward_and_judge_differ_in_architecture() -> None:
     reward, judge = (load_classifier(name) for name in ("reward", "judge"))
-    shapes = [[tuple(p.shape) for p in c.body.parameters()] for c in (reward, judge)]  # pyright: ignore
+    shapes = [
+        [tuple(p.shape) for p in c.get_submodule("body").parameters()] for c in (reward, judge)
+    ]
     assert not set(shapes[0]) & {s for s in shapes[1] if len(s) > 1}
 
 

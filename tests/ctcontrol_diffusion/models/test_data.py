@@ -33,7 +33,7 @@ def test_the_split_is_fixed_disjoint_exhaustive_and_stratified() -> None:
 
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(CtcontrolError, match="'test'"):
-        digits_data("test")  # pyright: ignore[reportArgumentType]
+        digits_data("test")  # pyright: ignore[reportArgumentType]  # that is the mistake
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

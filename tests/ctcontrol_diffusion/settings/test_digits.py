@@ -289,9 +289,10 @@ class TestSetting:
         problem = c.Digits(denoiser=str(tmp_path / "denoiser.safetensors"))
         made = build(replace(TINY, problem=problem))
         x, t, labels = torch.zeros(1, 1, 8, 8), torch.full((1,), 0.5), torch.tensor([3])
+        assert isinstance(made.setting.mean, EpsilonScore)
         with torch.no_grad():
             gap = made.setting.mean(t, x, labels) - experiment.setting.mean(t, x, labels)
-        sigma = float(made.setting.mean.schedule.sigma(t))  # type: ignore[operator, union-attr]
+        sigma = float(made.setting.mean.schedule.sigma(t))
         torch.testing.assert_close(gap, torch.full_like(gap, -1 / sigma), rtol=1e-2, atol=1e-2)
 
     @pytest.mark.parametrize(
@@ -331,11 +332,11 @@ class TestEvaluation:
         """A score that is off by δ everywhere is ½ Σ (gain/std)² 64 δ² nats away."""
         mean, shift = experiment.setting.mean, 0.03
         rows = experiment.setting.evaluate(lambda t, x, c: mean(t, x, c) + shift, quiet)
-        schedule = mean.schedule
         assert isinstance(mean, EpsilonScore)
+        schedule = mean.schedule
         for r in rows[:2]:
             times = TimeGrid.uniform(experiment.setting.problem.horizon, int(r.labels["steps"]))
-            _, gain, std = DDIM(1.0).coefficients(schedule, times.times[:-1], times.times[1:])  # type: ignore[arg-type]
+            _, gain, std = DDIM(1.0).coefficients(schedule, times.times[:-1], times.times[1:])
             expected = float(0.5 * ((gain / std) ** 2).sum() * 64 * shift**2)
             kl, error = r.numbers["kl"]
             assert kl == pytest.approx(expected, rel=1e-3)

@@ -1,5 +1,7 @@
 """Golden values: each was derived twice by hand and found by an independent program."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -100,12 +102,16 @@ def test_the_optimal_score_is_that_of_the_noised_target(tilt: GaussianTilt) -> N
 
 
 def test_started_at_its_own_noise_the_optimum_reaches_the_target() -> None:
-    arguments = {"linear": [1.0, -0.5], "quadratic": [[0.5, 0.1], [0.1, 0.3]], "kl_weight": 0.6}
-    data = {"mean": [0.4, -0.2], "covariance": [[0.6, 0.2], [0.2, 0.9]]}
-    mean, spread = GaussianTilt(SCHEDULE, **data, **arguments).target()  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {
+        "linear": [1.0, -0.5],
+        "quadratic": [[0.5, 0.1], [0.1, 0.3]],
+        "kl_weight": 0.6,
+    }
+    data: dict[str, Any] = {"mean": [0.4, -0.2], "covariance": [[0.6, 0.2], [0.2, 0.9]]}
+    mean, spread = GaussianTilt(SCHEDULE, **data, **arguments).target()
     alpha, noise = SCHEDULE.alpha(1.0), SCHEDULE.variance(1.0)
     start = (alpha * mean, alpha**2 * spread + noise * np.eye(2))
-    tilt = GaussianTilt(SCHEDULE, **data, **arguments, start=start)  # type: ignore[arg-type]
+    tilt = GaussianTilt(SCHEDULE, **data, **arguments, start=start)
     result = tilt.moments(tilt.optimal_policy())
     assert np.abs(result.mean(1.0) - mean).max() < 1e-10
     assert np.abs(result.covariance(1.0) - spread).max() < 1e-10
