@@ -30,10 +30,6 @@ from ctcontrol._link import Linear as Linear
 from ctcontrol._link import Link as Link
 from ctcontrol._link import Variance as Variance
 from ctcontrol._natural import NaturalUpdater as NaturalUpdater
-from ctcontrol._noise import BrownianPath as BrownianPath
-from ctcontrol._noise import NoiseSource as NoiseSource
-from ctcontrol._noise import WhiteNoise as WhiteNoise
-from ctcontrol._noise import ZeroNoise as ZeroNoise
 from ctcontrol._occupation import occupation_mass as occupation_mass
 from ctcontrol._occupation import random_horizon as random_horizon
 from ctcontrol._occupation import sample_occupation as sample_occupation
@@ -49,6 +45,7 @@ from ctcontrol._policy import NoiseAbsorbingPolicy as NoiseAbsorbingPolicy
 from ctcontrol._policy import Policy as Policy
 from ctcontrol._problem import ControlProblem as ControlProblem
 from ctcontrol._rated_value import RatedValue as RatedValue
+from ctcontrol._record import Rollout as Rollout
 from ctcontrol._regularizer import Entropy as Entropy
 from ctcontrol._regularizer import PathKL as PathKL
 from ctcontrol._regularizer import Regularizer as Regularizer
@@ -125,3 +122,8 @@ from ctcontrol.critics import SarsaFit as SarsaFit
 from ctcontrol.critics import StateFunctions as StateFunctions
 from ctcontrol.critics import TemporalDifferenceFit as TemporalDifferenceFit
 from ctcontrol.critics import TestFunction as TestFunction
+from ctcontrol.noise import BrownianPath as BrownianPath
+from ctcontrol.noise import NoiseSource as NoiseSource
+from ctcontrol.noise import NoiseStream as NoiseStream
+from ctcontrol.noise import WhiteNoise as WhiteNoise
+from ctcontrol.noise import ZeroNoise as ZeroNoise

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError, NumericalError, ShapeError, check_count, check_rows
 from ctcontrol._gaussian import Gaussian
-from ctcontrol._noise import WhiteNoise
+from ctcontrol._loop import draw_seed
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import Entropy
 from ctcontrol._simulate import check_run
@@ -15,6 +15,7 @@ from ctcontrol._solver import EulerMaruyama, Solver
 from ctcontrol._tensor import fill
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Action, Scalar, State
+from ctcontrol.noise import WhiteStream
 
 
 class Episodes:
@@ -58,7 +59,7 @@ class Episodes:
         self.batch = check_count("batch", batch)
         self.generator = generator
         self.solver = solver or EulerMaruyama()
-        self._noise = WhiteNoise(generator)
+        self._noise = WhiteStream(draw_seed(generator))
         self.reset()
 
     def reset(self) -> State:

@@ -1,26 +1,19 @@
-"""THE ONLY LOOP OVER TIME."""
+"""Simulation: what is asked for, checked at the door and handed to the loop."""
+
+from typing import Literal, overload
 
 import torch
-from torch import Tensor
 
-from ctcontrol._checks import (
-    CtcontrolError,
-    ShapeError,
-    check_count,
-    check_finite,
-    check_kind,
-    check_rows,
-)
-from ctcontrol._gaussian import Gaussian
-from ctcontrol._noise import NoiseSource, WhiteNoise, ZeroNoise
+from ctcontrol._checks import CtcontrolError, check_count, check_kind
+from ctcontrol._loop import Run, Stop, run_tiles
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
-from ctcontrol._sde import ActionAffineSDE
+from ctcontrol._record import Everything, Rollout, Store, Sums, checkpoints
 from ctcontrol._solver import EulerMaruyama, Solver
-from ctcontrol._tensor import fill
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._trajectory import Trajectory
-from ctcontrol._typing import Noise
+from ctcontrol._value import Value
+from ctcontrol.noise import NoiseSource, ZeroNoise
 
 POLICIES = (
     "GaussianPolicy takes a function of the mean action, and a law of ctcontrol.exact has a policy "
@@ -29,7 +22,7 @@ POLICIES = (
 """Where policies come from."""
 
 
-@torch.no_grad()
+@overload
 def simulate(
     problem: ControlProblem,
     policy: Policy,
@@ -39,11 +32,44 @@ def simulate(
     generator: torch.Generator,
     solver: Solver | None = None,
     noise: NoiseSource | None = None,
-) -> Trajectory:
+    store: Literal["all"] = "all",
+) -> Trajectory: ...
+
+
+@overload
+def simulate(
+    problem: ControlProblem,
+    policy: Policy,
+    grid: TimeGrid,
+    batch: int,
+    *,
+    generator: torch.Generator,
+    solver: Solver | None = None,
+    noise: NoiseSource | None = None,
+    store: Literal["checkpoints", "none"],
+    stop: Stop | None = None,
+    martingale: Value | None = None,
+) -> Rollout: ...
+
+
+def simulate(
+    problem: ControlProblem,
+    policy: Policy,
+    grid: TimeGrid,
+    batch: int,
+    *,
+    generator: torch.Generator,
+    solver: Solver | None = None,
+    noise: NoiseSource | None = None,
+    store: Store = "all",
+    stop: Stop | None = None,
+    martingale: Value | None = None,
+) -> Trajectory | Rollout:
     """Run `batch` paths of `problem` under `policy` on `grid`; no gradients.
 
     Actions are drawn at the nodes and held over a step. A policy that absorbs the noise of the
-    dynamics gets none besides.
+    dynamics gets none besides. Many paths run in tiles, as many at a time as torch has threads
+    (`torch.set_num_threads`); the numbers do not depend on how many.
 
     Args:
         problem: dynamics, reward and initial law.
@@ -52,12 +78,18 @@ def simulate(
         batch: number of paths.
         generator: source of the initial states, the actions and, by default, the noise.
         solver: the scheme; Euler–Maruyama by default.
-        noise: the Brownian increments; white noise from `generator` by default.
+        noise: the Brownian increments; white noise with a seed from `generator` by default.
+        store: `all` steps, as a `Trajectory`; or their sums alone, as a `Rollout` whose memory
+            does not grow with the number of steps: `none`, or with the states at about √N nodes,
+            `checkpoints`.
+        stop: ends paths before the horizon: at the first node where it is true the terminal reward
+            is paid. Not with all steps stored.
+        martingale: V of which the rollout sums the martingale, a control variate for the returns.
 
     Raises:
         CtcontrolError: the grid does not span [0, horizon], states, actions or rewards have
-            shapes or dtypes that do not fit, a std is negative, or a policy that absorbs noise
-            meets another solver or other noise.
+            shapes or dtypes that do not fit, a std is negative, a policy that absorbs noise
+            meets another solver or other noise, or all steps are to be stored of paths that stop.
         NumericalError: a state, reward or penalty is NaN or infinite; carries the final states.
     """
     check_count("batch", batch)
@@ -65,78 +97,32 @@ def simulate(
     check_kind("policy", policy, Policy, POLICIES)
     check_kind("solver", solver or EulerMaruyama(), Solver, "take EulerMaruyama()")
     solver = solver or EulerMaruyama()
-    sde, regularizer = problem.sde, problem.regularizer
     policy.check_solver(solver)
-    if policy.absorbs_noise:
-        if noise is not None:
-            raise CtcontrolError(
-                "this policy absorbs the noise of the dynamics, so the rollout takes no other; "
-                "leave `noise` out, or use GaussianPolicy"
-            )
-        noise = ZeroNoise()
-    elif noise is None:
-        noise = WhiteNoise(generator)
-    # E[X'|x] averages over the action too where the step is affine in it; elsewhere
-    # E[X'|x, a] is taken, and what remains is a martingale difference all the same.
-    affine = isinstance(sde, ActionAffineSDE)
+    if store == "all" and (stop is not None or martingale is not None):
+        raise CtcontrolError(
+            "with all steps stored paths run to the horizon and no martingale is summed; pass "
+            'store="none" or "checkpoints" with stop and martingale'
+        )
+    noise = _noise_for(policy, noise)
+    run = Run(problem, policy, grid, solver, stop)
+    nodes = checkpoints(grid.steps) if store == "checkpoints" else ()
+    with torch.no_grad():
+        if store == "all":
+            return run_tiles(run, noise, batch, generator, lambda: Everything(problem, grid))
+        return run_tiles(
+            run, noise, batch, generator, lambda: Sums(problem, grid, nodes, martingale)
+        )
 
-    x, context = problem.initial(batch, generator)
-    _check_start(x, batch)
-    states, actions, means, stds = [x], [], [], []
-    innovations, rewards, penalties, anchors = [], [], [], []
-    dw: Noise | None = None
-    for begin, end in grid.intervals():
-        t0, t1 = fill(begin, x), fill(end, x)
-        law = policy.dist(t0, x, context)
-        if not rewards:
-            _check_law(law, x)
-        a = law.mean if policy_is_sure(law.std) else law.sample(generator)
-        reward = check_rows("reward.running", problem.reward.running(t0, x, a, context), batch)
-        center = solver.mean(sde, t0, t1, x, law.mean if affine else a, context)
-        moved = solver.mean(sde, t0, t1, x, a, context) if affine and a is not law.mean else center
-        if dw is None:
-            _check_step(center, x)
-            dw = sde.volatility(t0, x, a).noise_like(x)
-        x_next = moved + solver.noise(sde, t0, t1, x, a, noise.increment(begin, end, dw))
-        if regularizer is not None:
-            anchor = regularizer.anchor(t0, x, context)
-            amount = regularizer.amount(solver, sde, t0, t1, x, law, anchor, context)
-            penalties.append(check_rows("regularizer.amount", amount, batch))
-            if anchor is not None:
-                anchors.append(anchor)
-        else:
-            penalties.append(torch.zeros_like(reward))
-        rewards.append(reward)
-        actions.append(a)
-        means.append(law.mean)
-        stds.append(law.std)
-        innovations.append(x_next - center)
-        x = x_next
-        states.append(x)
-    recorded = {
-        "states": torch.stack(states),
-        "running rewards": torch.stack(rewards),
-        "penalties": torch.stack(penalties),
-    }
-    remedy = "take smaller steps, or lower the learning rate if the policy was being trained"
-    check_finite("the rollout", recorded, remedy)
-    terminal = check_rows("reward.terminal", problem.reward.terminal(x, context), batch)
-    check_finite("the rollout", {"terminal rewards": terminal, "states": x}, "check the reward")
-    return Trajectory(
-        grid=grid,
-        states=recorded["states"],
-        actions=torch.stack(actions),
-        means=torch.stack(means),
-        stds=torch.stack(stds),
-        innovations=torch.stack(innovations),
-        rewards=recorded["running rewards"],
-        penalties=recorded["penalties"],
-        anchors=torch.stack(anchors) if anchors else None,
-        terminal=terminal,
-        context=context,
-        discount=problem.discount,
-        penalty_weight=problem.penalty_weight,
-    )
+
+def _noise_for(policy: Policy, noise: NoiseSource | None) -> NoiseSource | None:
+    if not policy.absorbs_noise:
+        return noise
+    if noise is not None:
+        raise CtcontrolError(
+            "this policy absorbs the noise of the dynamics, so the rollout takes no other; "
+            "leave `noise` out, or use GaussianPolicy"
+        )
+    return ZeroNoise()
 
 
 def check_run(problem: ControlProblem, grid: TimeGrid, generator: torch.Generator) -> None:
@@ -154,44 +140,3 @@ def check_run(problem: ControlProblem, grid: TimeGrid, generator: torch.Generato
             f"the grid runs over [{float(grid.times[0]):g}, {grid.horizon:g}] but the problem "
             f"over [0, {problem.horizon:g}]; use TimeGrid.uniform(problem.horizon, steps)"
         )
-
-
-def _check_start(x: Tensor, batch: int) -> None:
-    if not x.is_floating_point() or x.ndim < 2 or len(x) != batch:
-        raise ShapeError(
-            f"the initial law must return floating-point states ({batch}, ...), got {x.dtype} of "
-            f"shape {tuple(x.shape)}; return one row a path, and its context"
-        )
-
-
-def _check_law(law: Gaussian, x: Tensor) -> None:
-    """The law of the first actions: its rows, its dtype and its std."""
-    mean, std = law.mean, law.std
-    if len(mean) != len(x) or std.shape not in (x.shape[:1], mean.shape):
-        raise ShapeError(
-            f"a policy must return a mean ({len(x)}, ...) and a std ({len(x)},) or of the shape of "
-            f"the mean, got {tuple(mean.shape)} and {tuple(std.shape)}"
-        )
-    if mean.dtype != x.dtype:
-        raise CtcontrolError(
-            f"the policy's mean action is {mean.dtype} but the states are {x.dtype}; give policy "
-            "and problem the same dtype"
-        )
-    if not bool((std >= 0).all()):
-        raise CtcontrolError(
-            f"a std must be >= 0, got {float(std.min()):g} from the policy; learn its logarithm, "
-            "as LearnedStd does"
-        )
-
-
-def _check_step(center: Tensor, x: Tensor) -> None:
-    if center.shape != x.shape:
-        raise ShapeError(
-            f"a step from states of shape {tuple(x.shape)} has the mean {tuple(center.shape)}; "
-            "the drift must have the shape of the state, so make the actions fit the dynamics"
-        )
-
-
-def policy_is_sure(std: Tensor) -> bool:
-    """Whether no row has any exploration, so that drawing would only cost time."""
-    return not bool((std != 0).any())

@@ -114,7 +114,7 @@ def test_dependencies_are_declared_and_used() -> None:
 
 def test_there_is_one_loop_over_time() -> None:
     callers = files_where(lambda name, _: name.endswith(".intervals"))
-    assert callers == {"ctcontrol/_simulate.py"}
+    assert callers == {"ctcontrol/_loop.py"}
 
 
 def test_there_is_one_training_loop() -> None:

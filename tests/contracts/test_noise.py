@@ -1,13 +1,30 @@
-"""The contract of `NoiseSource`: independent Gaussian increments of the right variance."""
+"""The contract of `NoiseSource`: Gaussian increments of the right law, replayed by the recipe."""
 
 import pytest
 import torch
+from torch import Tensor
 
-from ctcontrol import NoiseSource
+from ctcontrol import NoiseSource, TimeGrid
+from ctcontrol.noise import Tile
 from tests.helpers import assert_close, assert_covers, assert_mean
 from tests.tables import NOISES, Row, kinds, over
 
-SHAPE = (4000, 2)
+GRID = TimeGrid.from_times([0.0, 0.2, 0.25, 0.9, 1.0])
+SHAPE = (4096, 2)
+
+
+def draw(source: NoiseSource, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """All increments of a grid, (steps, *shape), tile by tile."""
+    parts: list[Tensor] = []
+    for index, rows in enumerate(source.tiles(shape[0])):
+        stream = source.stream(Tile(GRID, index, rows.start, rows.stop, shape[0]))
+        out = torch.full((len(rows), *shape[1:]), torch.nan, dtype=dtype)
+        steps: list[Tensor] = []
+        for begin, end in GRID.intervals():
+            assert stream.increment(begin, end, out) is out, "the buffer is filled and returned"
+            steps.append(out.clone())
+        parts.append(torch.stack(steps))
+    return torch.cat(parts, 1)
 
 
 def test_every_implementation_has_a_row() -> None:
@@ -16,36 +33,36 @@ def test_every_implementation_has_a_row() -> None:
 
 @over(NOISES)
 class TestNoise:
-    def test_the_buffer_is_filled_and_returned(self, case: Row) -> None:
-        out = torch.full((4, 2, 3), float("nan"), dtype=torch.float64)
-        assert case.make(1.0, out.shape).increment(0.1, 0.4, out) is out
-        assert bool(torch.isfinite(out).all())
-
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    def test_the_buffer_decides_the_dtype(self, case: Row, dtype: torch.dtype) -> None:
-        out = case.make(1.0, (3, 2)).increment(0.0, 0.5, torch.empty(3, 2, dtype=dtype))
-        assert out.dtype == dtype
+    def test_the_buffer_decides_shape_and_dtype(self, case: Row, dtype: torch.dtype) -> None:
+        shape = (32, 2, 3)
+        dw = draw(case.make(1.0, shape), shape, dtype)
+        assert dw.dtype == dtype
+        assert bool(torch.isfinite(dw).all())
 
-    @pytest.mark.parametrize(("begin", "end"), [(0.0, 1.0), (0.2, 0.25)])
-    def test_variance_is_the_length_of_the_interval(
-        self, case: Row, begin: float, end: float
-    ) -> None:
+    def test_increments_have_the_law_of_brownian_motion(self, case: Row) -> None:
+        """Mean 0 and covariance Δ I: intervals and coordinates are uncorrelated."""
         source = case.make(1.0, SHAPE)
-        dw = source.increment(begin, end, torch.empty(SHAPE, dtype=torch.float64))
-        assert_mean(dw, 0.0)
-        moments = dw[:, :, None] * dw[:, None, :]
-        assert_mean(moments, case.scale**2 * (end - begin) * torch.eye(2))
+        rows = draw(source, SHAPE, torch.float64).permute(1, 0, 2).flatten(1)
+        scale = case.scale * GRID.lengths.sqrt().repeat_interleave(2)
+        moments = rows[:, :, None] * rows[:, None, :]
+        # paths of one replicate may be dependent: never less exact than independent ones
+        assert_mean(rows, 0.0)
+        assert_mean(moments, torch.diag(scale**2))
 
-    def test_disjoint_increments_are_independent(self, case: Row) -> None:
+    def test_states_in_columns_are_filled_alike(self, case: Row) -> None:
+        out = torch.full((2, 512), torch.nan, dtype=torch.float64).mT
+        stream = case.make(1.0, (512, 2)).stream(Tile(GRID, 0, 0, 512, 512))
+        assert stream.increment(0.0, 0.2, out) is out
+        assert bool(torch.isfinite(out).all())
+        assert_mean(out.square(), case.scale**2 * 0.2)
+
+    def test_the_recipe_repeats_itself(self, case: Row) -> None:
+        shape = (64, 2)
+        first, second = (draw(case.make(1.0, shape), shape, torch.float64) for _ in range(2))
+        assert_close(first, second, 0.0)
+
+    def test_replicates_keep_the_mean(self, case: Row) -> None:
         source = case.make(1.0, SHAPE)
-        buffer = torch.empty(SHAPE, dtype=torch.float64)
-        first = source.increment(0.1, 0.3, buffer).clone()
-        second = source.increment(0.3, 0.9, buffer).clone()
-        assert_mean(first * second, 0.0)
-        assert_mean(first**2 * second**2, case.scale**4 * 0.2 * 0.6)
-
-    def test_a_new_source_of_the_same_seed_repeats_it(self, case: Row) -> None:
-        draws = [
-            case.make(1.0, (5, 2)).increment(0.2, 0.6, torch.empty(5, 2)).clone() for _ in range(2)
-        ]
-        assert_close(draws[0], draws[1], 0.0)
+        samples = draw(source, SHAPE, torch.float64)[0, :, 0]
+        assert_close(source.replicates(samples).mean(), samples.mean())

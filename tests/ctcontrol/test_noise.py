@@ -2,13 +2,15 @@
 
 import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from ctcontrol import BrownianPath, TimeGrid, WhiteNoise
-from tests.helpers import assert_close, seeded
+from ctcontrol import BrownianPath, CtcontrolError, NoiseStream, TimeGrid, WhiteNoise
+from ctcontrol.noise import Tile
+from tests.helpers import assert_close
 
 SHAPE = (5, 2)
 
@@ -55,7 +57,28 @@ def test_images_are_shaped_like_images() -> None:
     assert path.increment(0.0, 0.5, torch.empty(2, 3, 4, 4)).shape == (2, 3, 4, 4)
 
 
-def test_white_noise_moves_its_generator_on() -> None:
-    source, out = WhiteNoise(seeded(5)), torch.empty(4)
-    first = source.increment(0.0, 1.0, out).clone()
-    assert not torch.equal(first, source.increment(0.0, 1.0, out))
+def _stream(seed: int, index: int = 0) -> NoiseStream:
+    return WhiteNoise(seed).stream(Tile(TimeGrid.uniform(1.0, 2), index, 0, 8, 8))
+
+
+def test_white_noise_goes_on_and_is_replayed_by_its_seed() -> None:
+    one, two, out = _stream(5), _stream(5), torch.empty(8, dtype=torch.float64)
+    first = one.increment(0.0, 1.0, out).clone()
+    second = one.increment(0.0, 1.0, out).clone()
+    assert not torch.equal(first, second)
+    assert torch.equal(first, two.increment(0.0, 1.0, out))
+    assert torch.equal(second, two.increment(0.0, 1.0, out))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tiles_and_seeds_have_noise_of_their_own(dtype: torch.dtype) -> None:
+    streams = [_stream(5), _stream(5, 1), _stream(6)]
+    draws = [s.increment(0.0, 1.0, torch.empty(8, dtype=dtype)) for s in streams]
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert not bool((draws[i] == draws[j]).any())
+
+
+def test_a_source_for_all_paths_cannot_be_cut_into_tiles() -> None:
+    path = BrownianPath(1.0, (4, 1), seed=1)
+    with pytest.raises(CtcontrolError, match="one source for all paths"):
+        path.stream(Tile(TimeGrid.uniform(1.0, 2), 0, 0, 2, 4))

@@ -85,7 +85,7 @@ class TestNoiseAbsorbing:
         with pytest.raises(CtcontrolError, match=r"absorbs the noise of EulerMaruyama\(\)"):
             simulate(problem, policy, grid, 2, generator=generator, solver=DDIM())
         with pytest.raises(CtcontrolError, match="takes no other"):
-            simulate(problem, policy, grid, 2, generator=generator, noise=WhiteNoise(generator))
+            simulate(problem, policy, grid, 2, generator=generator, noise=WhiteNoise(1))
 
     def test_a_step_without_noise_is_refused(self) -> None:
         still = Isotropic(constant(0.0), constant(1.0), lambda t: (0.5 - t).clamp_min(0))

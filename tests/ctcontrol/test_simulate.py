@@ -30,6 +30,7 @@ from ctcontrol import (
     ZeroNoise,
     simulate,
 )
+from ctcontrol._loop import draw_seed
 from ctcontrol.exact.lq import LinearGaussianPolicy
 from tests.helpers import assert_close, assert_mean, normal, seeded
 from tests.problems import Isotropic, LinearProblem, constant, regulator
@@ -151,14 +152,14 @@ def test_the_generator_is_the_only_source_of_randomness() -> None:
 
 
 def test_white_noise_is_the_default_and_zero_noise_is_none() -> None:
-    linear, generator = regulator(), seeded(9)
-    default = simulate(linear.problem, _policy(linear), GRID, 4, generator=seeded(9))
-    white = WhiteNoise(generator)
-    same = simulate(linear.problem, _policy(linear), GRID, 4, generator=generator, noise=white)
+    linear, policy = regulator(), _policy(regulator(), 0.0)
+    default = simulate(linear.problem, policy, GRID, 4, generator=seeded(9))
+    generator = seeded(9)
+    linear.initial(4, generator)
+    white = WhiteNoise(draw_seed(generator))
+    same = simulate(linear.problem, policy, GRID, 4, generator=seeded(9), noise=white)
     assert torch.equal(default.states, same.states)
-    sure = simulate(
-        linear.problem, _policy(linear, 0.0), GRID, 4, generator=seeded(9), noise=ZeroNoise()
-    )
+    sure = simulate(linear.problem, policy, GRID, 4, generator=seeded(9), noise=ZeroNoise())
     assert not bool(sure.innovations.any())
     assert torch.equal(sure.actions, sure.means)
 

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 import ctcontrol as ct
 from ctcontrol.exact import exploratory_lq, lq, portfolio, tilt
+from ctcontrol.noise import WhiteStream
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.schedule import NoiseSchedule
 from ctcontrol_diffusion.solvers import DDIM
-from tests.helpers import normal, seeded
+from tests.helpers import normal
 from tests.problems import Isotropic, LearnedStd, regulator
 from tests.tables._row import F64, row
 
@@ -349,7 +350,8 @@ SOLVERS = [
 # --- noise: make(horizon, shape) -> source; scale is the std per square root of time ------------
 
 NOISES = [
-    row("White", ct.WhiteNoise, lambda horizon, shape: ct.WhiteNoise(seeded(12)), scale=1.0),
+    row("White", ct.WhiteNoise, lambda horizon, shape: ct.WhiteNoise(12), scale=1.0),
+    row("WhiteStream", WhiteStream, lambda horizon, shape: WhiteStream(12), scale=1.0),
     row("Zero", ct.ZeroNoise, lambda horizon, shape: ct.ZeroNoise(), scale=0.0),
     row(
         "BrownianPath",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ctcontrol import NoiseSource, TimeGrid, Trajectory, simulate
+from ctcontrol import NoiseStream, TimeGrid, Trajectory, simulate
 from ctcontrol.exact.lq import (
     Array,
     FixedLinearGaussianPolicy,
@@ -163,7 +163,7 @@ def test_stiff_and_large_systems_agree_with_the_hamiltonian_to_ten_digits() -> N
 
 
 @dataclass(eq=False)
-class Listed(NoiseSource):
+class Listed(NoiseStream):
     """Increments from a table, one entry a step."""
 
     table: Tensor

@@ -1,40 +1,14 @@
-"""Where the increments of Brownian motion come from."""
+"""One Brownian path for every grid."""
 
 import math
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-
-class NoiseSource(ABC):
-    """Fills a buffer with the increments W_{t1} − W_{t0} of independent Brownian motions."""
-
-    @abstractmethod
-    def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:
-        """Write N(0, (t1 − t0) I) into `out` (batch, *noise) and return it."""
+from ctcontrol.noise._base import NoiseStream
 
 
-@dataclass(frozen=True)
-class WhiteNoise(NoiseSource):
-    """Fresh independent increments from a generator."""
-
-    generator: torch.Generator
-
-    def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:
-        return out.normal_(generator=self.generator).mul_(math.sqrt(t1 - t0))
-
-
-@dataclass(frozen=True)
-class ZeroNoise(NoiseSource):
-    """No noise: for deterministic dynamics, and for policies that carry the noise themselves."""
-
-    def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:
-        return out.zero_()
-
-
-class BrownianPath(NoiseSource):
+class BrownianPath(NoiseStream):
     """One Brownian path for every grid: the same seed gives the same W on coarse and fine grids.
 
     Increments come from torchsde's `BrownianInterval` on a float64 clock, so that a coarse

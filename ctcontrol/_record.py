@@ -1,0 +1,227 @@
+"""What is kept of a rollout while it runs: every step, or sums and a few states."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Generic, Literal, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ctcontrol._checks import check_finite
+from ctcontrol._gaussian import Gaussian
+from ctcontrol._problem import ControlProblem
+from ctcontrol._tensor import inner
+from ctcontrol._time_grid import TimeGrid
+from ctcontrol._trajectory import Trajectory
+from ctcontrol._typing import Context, Scalar, State
+from ctcontrol._value import Value
+
+Store = Literal["all", "checkpoints", "none"]
+REMEDY = "take smaller steps, or lower the learning rate if the policy was being trained"
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """What is left of paths whose steps were not kept.
+
+    Attributes:
+        final: (batch, *state), X_T, or X_τ of paths that were stopped at τ.
+        returns: (batch,), Σ_k e^{−ρt_k} gain_k + e^{−ρτ} h(X_τ); the mean estimates J.
+        divergence: (batch,), Σ_k amount_k of the regularizer, undiscounted.
+        times: (batch,), when each path ended.
+        martingale: (batch,) or None, Σ_k e^{−ρt_k} ⟨∇V(t_k, X_k), innovation_k⟩ for the value that
+            was asked for; mean zero whatever V is.
+        nodes: of the grid, at which states were kept.
+        states: (len(nodes), batch, *state).
+        context: one entry a path.
+    """
+
+    final: State
+    returns: Scalar
+    divergence: Scalar
+    times: Scalar
+    martingale: Scalar | None
+    nodes: tuple[int, ...]
+    states: Float[Tensor, "kept batch *state"]
+    context: Context
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step of a tile of paths, as the loop hands it over.
+
+    Attributes:
+        center: E[X'|X] where the scheme knows it, else None.
+        reward: r per unit of time, or None for none.
+        penalty: the regularizer's amount over the step, or None for none.
+        alive: which paths moved, or None for all.
+    """
+
+    k: int
+    t0: Tensor
+    x: Tensor
+    law: Gaussian
+    action: Tensor
+    center: Tensor | None
+    moved: Tensor
+    reward: Tensor | None
+    penalty: Tensor | None
+    anchor: Tensor | None
+    alive: Tensor | None
+
+
+Kept = TypeVar("Kept", Trajectory, Rollout)
+
+
+class Record(ABC, Generic[Kept]):
+    """Sees every step of one tile."""
+
+    @abstractmethod
+    def begin(self, x: State, context: Context) -> None:
+        """The initial states."""
+
+    @abstractmethod
+    def add(self, step: Step) -> None:
+        """One step."""
+
+    @abstractmethod
+    def end(self, x: State, terminal: Scalar, times: Tensor | None) -> Kept:
+        """The whole; raises `NumericalError` if a number of it is not finite."""
+
+
+class Everything(Record[Trajectory]):
+    """All steps, as a `Trajectory`."""
+
+    def __init__(self, problem: ControlProblem, grid: TimeGrid) -> None:
+        self.problem, self.grid = problem, grid
+        self.states: list[Tensor] = []
+        self.steps: list[Step] = []
+
+    def begin(self, x: State, context: Context) -> None:
+        self.context = context
+        self.states.append(x)
+
+    def add(self, step: Step) -> None:
+        self.states.append(step.moved)
+        self.steps.append(step)
+
+    def end(self, x: State, terminal: Scalar, times: Tensor | None) -> Trajectory:
+        steps, problem = self.steps, self.problem
+        none = torch.zeros_like(terminal)
+        means = torch.stack([s.law.mean for s in steps])
+        sure = all(s.action is s.law.mean for s in steps)
+        anchors = [s.anchor for s in steps if s.anchor is not None]
+        trajectory = Trajectory(
+            grid=self.grid,
+            states=torch.stack(self.states),
+            actions=means if sure else torch.stack([s.action for s in steps]),
+            means=means,
+            stds=torch.stack([s.law.std for s in steps]),
+            innovations=torch.stack([s.moved - s.center for s in steps if s.center is not None]),
+            rewards=torch.stack([none if s.reward is None else s.reward for s in steps]),
+            penalties=torch.stack([none if s.penalty is None else s.penalty for s in steps]),
+            anchors=torch.stack(anchors) if anchors else None,
+            terminal=terminal,
+            context=self.context,
+            discount=problem.discount,
+            penalty_weight=problem.penalty_weight,
+        )
+        recorded = {
+            "states": trajectory.states,
+            "running rewards": trajectory.rewards,
+            "penalties": trajectory.penalties,
+        }
+        check_finite("the rollout", recorded, REMEDY)
+        check_finite("the rollout", {"terminal rewards": terminal, "states": x}, "check the reward")
+        return trajectory
+
+
+class Sums(Record[Rollout]):
+    """Returns, and the states at a few nodes, as a `Rollout`.
+
+    Args:
+        nodes: whose states are kept.
+        value: V of the martingale, if one is wanted.
+    """
+
+    def __init__(
+        self, problem: ControlProblem, grid: TimeGrid, nodes: Sequence[int], value: Value | None
+    ) -> None:
+        self.problem, self.value = problem, value
+        self.nodes = frozenset(nodes)
+        times = grid.times.tolist()
+        self.weights = [math.exp(-problem.discount * t) for t in times]
+        self.lengths = grid.lengths.tolist()
+        self.horizon = grid.horizon
+        self.kept: dict[int, Tensor] = {}
+
+    def begin(self, x: State, context: Context) -> None:
+        self.context = context
+        self.returns = self.divergence = x.new_zeros(len(x))
+        self.martingale = None if self.value is None else self.returns
+        if 0 in self.nodes:
+            self.kept[0] = x
+
+    def add(self, step: Step) -> None:
+        k, weight, alive = step.k, self.weights[step.k], step.alive
+        if step.reward is not None:
+            gain = step.reward if alive is None else step.reward * alive
+            self.returns = self.returns.add(gain, alpha=weight * self.lengths[k])
+        if step.penalty is not None:
+            amount = step.penalty if alive is None else step.penalty * alive
+            self.divergence = self.divergence + amount
+            self.returns = self.returns.sub(amount, alpha=weight * self.problem.penalty_weight)
+        if self.value is not None and self.martingale is not None and step.center is not None:
+            slope = self.value.gradient(step.t0, step.x, self.context, step.law.mean)
+            gained = inner(slope, step.moved - step.center)
+            gained = gained if alive is None else gained * alive
+            self.martingale = self.martingale.add(gained, alpha=weight)
+        if k + 1 in self.nodes:
+            self.kept[k + 1] = step.moved
+
+    def end(self, x: State, terminal: Scalar, times: Tensor | None) -> Rollout:
+        times = torch.full_like(terminal, torch.inf) if times is None else times
+        times = times.clamp(max=self.horizon)
+        last = (-self.problem.discount * times).exp()
+        returns = self.returns + last * terminal
+        check_finite("the rollout", {"returns": returns, "states": x}, REMEDY)
+        nodes = tuple(sorted(self.kept))
+        kept = [self.kept[k] for k in nodes]
+        return Rollout(
+            final=x,
+            returns=returns,
+            divergence=self.divergence,
+            times=times,
+            martingale=self.martingale,
+            nodes=nodes,
+            states=torch.stack(kept) if kept else x.new_empty(0, *x.shape),
+            context=self.context,
+        )
+
+
+def checkpoints(steps: int) -> tuple[int, ...]:
+    """About √N of the nodes 0 … N − 1, evenly."""
+    return tuple(range(0, steps, math.isqrt(steps - 1) + 1))
+
+
+def join(parts: list[Kept]) -> Kept:
+    """The tiles of a batch as one."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    joined = {}
+    for field in fields(first):
+        values = [getattr(part, field.name) for part in parts]
+        if field.name in FIRST_AXIS:
+            values = [torch.cat(values)] if values[0] is not None else values
+        elif isinstance(values[0], Tensor):
+            values = [torch.cat(values, 1)]
+        joined[field.name] = values[0]
+    return type(first)(**joined)
+
+
+FIRST_AXIS = {"final", "returns", "divergence", "times", "martingale", "terminal", "context"}
+"""Fields with one entry a path along the first axis; other tensors are time-major."""

@@ -1,0 +1,88 @@
+"""What noise is: a recipe, of which every tile of paths gets its own source."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from ctcontrol._checks import CtcontrolError
+from ctcontrol._time_grid import TimeGrid
+
+TILE = 8192
+"""Paths simulated together: enough to hide the cost of a call, few enough to stay in the cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """Paths `start` … `stop` − 1 of `total`, which run together on `grid`.
+
+    Attributes:
+        index: of the tile; with the seed it decides the random numbers, so that results do not
+            depend on how many threads share the tiles.
+    """
+
+    grid: TimeGrid
+    index: int
+    start: int
+    stop: int
+    total: int
+
+    @property
+    def batch(self) -> int:
+        """Number of paths."""
+        return self.stop - self.start
+
+
+class NoiseSource(ABC):
+    """A recipe for the increments of independent Brownian motions.
+
+    The same recipe gives the same noise again, on whatever thread and however often it is asked.
+    """
+
+    @abstractmethod
+    def stream(self, tile: Tile) -> "NoiseStream":
+        """The increments of the paths of this tile, from the beginning."""
+
+    def tiles(self, total: int) -> list[range]:
+        """The paths 0 … total − 1 in tiles.
+
+        Raises:
+            CtcontrolError: this noise cannot be made for so many paths.
+        """
+        if total <= 2 * TILE:
+            return [range(total)]
+        return [range(i, min(i + TILE, total)) for i in range(0, total, TILE)]
+
+    def replicates(self, samples: Tensor) -> Tensor:
+        """Independent numbers whose mean is that of `samples` (batch,), one a path.
+
+        Their spread gives the error bar of the mean. By default paths are independent.
+        """
+        return samples
+
+
+class NoiseStream(NoiseSource):
+    """NoiseSource at work: fills a buffer with W_{t1} − W_{t0}, interval after interval.
+
+    One that is handed to `simulate` serves all paths at once and goes on where it stopped.
+    """
+
+    @abstractmethod
+    def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:
+        """Write N(0, (t1 − t0) I) into `out` (batch, *noise) and return it."""
+
+    def stream(self, tile: Tile) -> "NoiseStream":
+        if tile.batch != tile.total:
+            raise CtcontrolError(
+                f"{type(self).__name__} is one source for all paths, but these come in tiles"
+            )
+        return self
+
+    def tiles(self, total: int) -> list[range]:
+        return [range(total)]
+
+
+def seed_of(seed: int, *place: int) -> int:
+    """A seed for one place, as good as independent of those of all other places and seeds."""
+    return int(np.random.SeedSequence((seed, *place)).generate_state(1, np.uint64)[0])

@@ -1,0 +1,74 @@
+"""Fresh independent increments, and none at all."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ctcontrol._checks import check_count
+from ctcontrol.noise._base import NoiseSource, NoiseStream, Tile, seed_of
+
+
+@dataclass(frozen=True)
+class WhiteNoise(NoiseSource):
+    """Independent increments for every path and interval, replayed by their seed.
+
+    Drawn by the fastest generator there is for device and dtype: NumPy's SFC64 for float64 on the
+    CPU, torch's own elsewhere. Paths [0, n) are the same however many follow, up to whole tiles.
+
+    Attributes:
+        seed: ≥ 0.
+    """
+
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_count("seed", self.seed, least=0)
+
+    def stream(self, tile: Tile) -> NoiseStream:
+        return WhiteStream(seed_of(self.seed, tile.index))
+
+
+class WhiteStream(NoiseStream):
+    """One stream of white noise.
+
+    Args:
+        seed: of the stream, ≥ 0.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._fast: np.random.Generator | None = None
+        self._general: torch.Generator | None = None
+
+    def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:
+        return self.normal(math.sqrt(t1 - t0), out)
+
+    def normal(self, std: float, out: Tensor) -> Tensor:
+        """Write N(0, std² I) into `out` and return it."""
+        if out.ndim == 2 and not out.is_contiguous() and out.mT.is_contiguous():
+            self.normal(std, out.mT)  # states in columns: fill memory in its order
+            return out
+        if out.dtype == torch.float64 and out.device.type == "cpu" and out.is_contiguous():
+            if self._fast is None:
+                self._fast = np.random.Generator(np.random.SFC64(self.seed))
+            self._fast.standard_normal(out=out.numpy())
+            return out.mul_(std)
+        if self._general is None or self._general.device != out.device:
+            self._general = torch.Generator(out.device).manual_seed(self.seed)
+        return out.normal_(0.0, std, generator=self._general)
+
+
+class ZeroNoise(NoiseStream):
+    """No noise: for deterministic dynamics, and for policies that carry the noise themselves."""
+
+    def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:
+        return out.zero_()
+
+    def stream(self, tile: Tile) -> "ZeroNoise":
+        return self
+
+    def tiles(self, total: int) -> list[range]:
+        return NoiseSource.tiles(self, total)
