@@ -1,16 +1,18 @@
 """`python -m validation [NAME …]`: check theorems, and say which claims hold.
 
-Exit status: 0 every claim holds, 1 a claim fails, 2 bad input, 3 failure, 130 Ctrl-C.
+Exit status: 0 every claim holds, 1 a claim fails, 2 bad input, 3 failure, 130 Ctrl-C; what was
+finished by then is written.
 """
 
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctcontrol_diffusion._console import command, console
+from ctcontrol_diffusion._console import INTERRUPTED, command, console, fail
 from validation._report import Size
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Arguments:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return command(_command, words, stopped="stopped; nothing was written")
+    return command(_command, words, stopped="stopped before all was written")
 
 
 def _command(words: list[str]) -> int:
@@ -62,22 +64,30 @@ def _command(words: list[str]) -> int:
         _check_file(flag, file)
     _check_folder("--figures", arguments.figures)
     outcomes = _checked(names, arguments)
+    missing = [name for name in names if name not in {outcome.theorem for outcome in outcomes}]
+    if missing and not outcomes:
+        return fail("stopped before a theorem was finished; nothing was written", INTERRUPTED)
     said = " ".join([PROGRAM, *words])
     console().print(_table(outcomes))
     if arguments.json is not None:
-        write_atomically(arguments.json, to_json(_write.records(outcomes, said), indent=2) + "\n")
+        records = _write.records(outcomes, said, missing)
+        write_atomically(arguments.json, to_json(records, indent=2) + "\n")
     if arguments.html is not None:
-        write_atomically(arguments.html, _write.html(outcomes, said))
+        write_atomically(arguments.html, _write.html(outcomes, said, missing))
     if arguments.figures is not None:
         _write.figures(outcomes, arguments.figures)
     claims = sum(len(outcome.report.claims) for outcome in outcomes)
     failed = sum(outcome.failed for outcome in outcomes)
     console().print(f"{claims - failed} of {claims} claims hold")
+    if missing:
+        done = ", ".join(outcome.theorem for outcome in outcomes)
+        said = f"stopped; finished: {done}; not finished: {', '.join(missing)}"
+        return fail(said, INTERRUPTED)
     return FAILED if failed else 0
 
 
 def _checked(names: list[str], arguments: Arguments) -> "list[Outcome]":
-    """Outcomes in the order of the names, with progress on standard error."""
+    """Outcomes in the order of the names, with progress on standard error; fewer after Ctrl-C."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -91,7 +101,7 @@ def _checked(names: list[str], arguments: Arguments) -> "list[Outcome]":
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*bars, console=stderr, transient=True) as progress:
+    with Progress(*bars, console=stderr, transient=True) as progress, suppress(KeyboardInterrupt):
         task = progress.add_task("theorems", total=len(names))
         for outcome in _run.check_all(names, arguments.size, arguments.jobs):
             found[outcome.theorem] = outcome
@@ -99,7 +109,7 @@ def _checked(names: list[str], arguments: Arguments) -> "list[Outcome]":
             line = f"{outcome.theorem}: {good} of {len(outcome.report.claims)} claims hold, "
             progress.console.print(f"{line}{outcome.seconds:.1f} s", highlight=False)
             progress.advance(task)
-    return [found[name] for name in names]
+    return [found[name] for name in names if name in found]
 
 
 def _table(outcomes: "Sequence[Outcome]") -> "Table":

@@ -2,17 +2,19 @@
 
 import difflib
 import importlib
-import multiprocessing
 import pkgutil
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 
 import validation
-from ctcontrol import CtcontrolError, NumericalError
+from ctcontrol import CtcontrolError
+from validation._pool import each
 from validation._report import Report, Size
+
+SHARED = ("learning",)
+"""Theorems whose own parts run beside each other: `check(size, jobs)`."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def chosen(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(wanted)) or known
 
 
-def check(theorem: str, size: Size) -> Outcome:
+def check(theorem: str, size: Size, jobs: int = 1) -> Outcome:
     """Check one theorem, on one thread, so that sums do not depend on the machine's cores."""
     import torch
 
@@ -65,7 +67,8 @@ def check(theorem: str, size: Size) -> Outcome:
     torch.set_num_threads(1)
     began = time.perf_counter()
     try:
-        report: Report = importlib.import_module(f"validation.{theorem}").check(size)
+        module = importlib.import_module(f"validation.{theorem}")
+        report: Report = module.check(size, jobs) if theorem in SHARED else module.check(size)
     finally:
         torch.set_num_threads(threads)
     return Outcome(theorem, report, time.perf_counter() - began)
@@ -77,17 +80,9 @@ def check_all(names: Sequence[str], size: Size, jobs: int) -> Iterator[Outcome]:
     Raises:
         NumericalError: the operating system killed a process.
     """
-    if jobs == 1 or len(names) == 1:
-        for name in names:
-            yield check(name, size)
-        return
-    context = multiprocessing.get_context("spawn")  # forks of a threaded torch may hang
-    with ProcessPoolExecutor(min(jobs, len(names)), mp_context=context) as pool:
-        for done in as_completed([pool.submit(check, name, size) for name in names]):
-            try:
-                yield done.result()
-            except BrokenProcessPool:
-                raise NumericalError(
-                    "a process of the validation was killed, most likely for want of memory; "
-                    "use fewer jobs, or --size small"
-                ) from None
+    whole = [name for name in names if name not in SHARED]
+    for _, outcome in each(partial(check, size=size), whole, jobs):
+        yield outcome
+    for name in names:
+        if name in SHARED:
+            yield check(name, size, jobs)

@@ -13,10 +13,13 @@ from validation._run import Outcome
 COMMAND = "python -m validation"
 
 
-def records(outcomes: Sequence[Outcome], command: str = COMMAND) -> dict[str, Any]:
-    """Every claim as plain data, and what its numbers mean."""
+def records(
+    outcomes: Sequence[Outcome], command: str = COMMAND, missing: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Every claim as plain data, what its numbers mean, and what Ctrl-C left unfinished."""
     return {
         "command": command,
+        "unfinished": list(missing),
         "theorems": {
             outcome.theorem: {
                 "title": outcome.report.title,
@@ -62,8 +65,8 @@ def cells(claim: Claim) -> tuple[str, str, str, str]:
     )
 
 
-def html(outcomes: Sequence[Outcome], command: str) -> str:
-    """One self-contained page."""
+def html(outcomes: Sequence[Outcome], command: str, missing: Sequence[str] = ()) -> str:
+    """One self-contained page, which says what Ctrl-C left unfinished."""
     claims = [claim for outcome in outcomes for claim in outcome.report.claims]
     good = sum(claim.passed for claim in claims)
     head = [
@@ -90,7 +93,8 @@ def html(outcomes: Sequence[Outcome], command: str) -> str:
         )
         for outcome in outcomes
     ]
-    return page("Validation", f"Every theorem, seen to hold: {command}", cards(head), *bodies)
+    said = f"stopped before the end of {', '.join(missing)}" if missing else "seen to hold"
+    return page("Validation", f"Every theorem, {said}: {command}", cards(head), *bodies)
 
 
 def figures(outcomes: Sequence[Outcome], folder: Path) -> None:

@@ -1,13 +1,12 @@
 """Learning: every algorithm on problems of known regret, within a stated number of path-steps."""
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 
 from ctcontrol import CtcontrolError, Estimate
+from validation._pool import each
 from validation._report import Claim, Plot, Report, Series, Size, equal, pick
 from validation.lessons.course import Course
 from validation.lessons.methods import METHODS, Run, learn
@@ -29,8 +28,6 @@ SMALL = (
     ("merton", "pathwise"),
 )
 """What the small size runs, with one seed; the full size runs all, with five."""
-WORKERS = 2
-"""Processes of the full size."""
 
 NEITHER = {
     "merton": ("pathwise", "proximal", "cqsm", "ddpo"),
@@ -81,29 +78,25 @@ def course_of(name: str) -> Course:
     return COURSES[name]()
 
 
-def run(pair: Pair, seed: int) -> Run | str:
-    """One run, or why the method does not apply."""
+def run(job: tuple[Pair, int]) -> Run | str:
+    """One run with one seed, or why the method does not apply."""
     torch.set_num_threads(1)
+    pair, seed = job
     try:
         return learn(course_of(pair[0]), METHODS[pair[1]], seed)
     except CtcontrolError as error:
         return str(error)
 
 
-def table(size: Size) -> dict[Pair, Row]:
-    """All rows of a size."""
+def table(size: Size, jobs: int) -> dict[Pair, Row]:
+    """All rows of a size, whose runs share `jobs` processes."""
     pairs = pick(size, SMALL, tuple((c, m) for c in COURSES for m in METHODS))
     seeds = pick(size, 1, 5)
-    jobs = [(pair, seed) for pair in pairs for seed in range(seeds)]
-    if size == "small":
-        found = [run(*job) for job in jobs]
-    else:
-        context = multiprocessing.get_context("spawn")  # forks of a threaded torch may hang
-        with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
-            found = list(pool.map(run, *zip(*jobs, strict=True)))
+    wanted = [(pair, seed) for pair in pairs for seed in range(seeds)]
+    found = dict(each(run, wanted, jobs))
     rows: dict[Pair, Row] = {}
     for i, pair in enumerate(pairs):
-        mine = found[i * seeds : (i + 1) * seeds]
+        mine = [found[i * seeds + k] for k in range(seeds)]
         runs = tuple(r for r in mine if isinstance(r, Run))
         refusal = next((r for r in mine if isinstance(r, str)), "")
         rows[pair] = Row(runs, refusal, runs[0].path_steps[-1] if runs else 0)
@@ -128,9 +121,9 @@ def claim(pair: Pair, row: Row) -> Claim:
     )
 
 
-def check(size: Size) -> Report:
+def check(size: Size, jobs: int = 1) -> Report:
     """Regrets relative to that of the start; rates and bounds were set on seed 0."""
-    rows = table(size)
+    rows = table(size, jobs)
     learned = {pair: row for pair, row in rows.items() if not row.refusal}
     refused = {pair: row.refusal for pair, row in rows.items() if row.refusal}
     known = {(c, m) for c, methods in NEITHER.items() for m in methods} & set(rows)

@@ -1,6 +1,9 @@
 """The command: what it prints, writes, refuses and returns."""
 
 import json
+import multiprocessing
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from ctcontrol import Estimate
 from validation import _run, _write
 from validation.__main__ import main
+from validation._pool import each
 from validation._report import Claim, Plot, Report, Series, at_least, equal, rate, sampled, slope
 
 
@@ -38,6 +42,59 @@ def test_a_failing_claim_is_shown_and_gives_status_one(
     claims = json.loads(file.read_text())["claims"]
     assert [list(claim) for claim in claims] == [keys, keys]
     assert [claim["passed"] for claim in claims] == [True, False]
+
+
+@pytest.fixture
+def two_theorems_and_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of the two is interrupted."""
+
+    def check_all(names: list[str], size: str, jobs: int) -> Iterator[_run.Outcome]:
+        yield _run.Outcome(names[0], report(equal("good", "1 = 1", 1, 1)), 0.1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_run, "check_all", check_all)
+
+
+def test_ctrl_c_writes_what_is_finished(
+    two_theorems_and_ctrl_c: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, page, pictures = (tmp_path / name for name in ("claims.json", "v.html", "figures"))
+    flags = ["--json", str(file), "--html", str(page), "--figures", str(pictures)]
+    assert main(["kl_identity", "q_learning", *flags]) == 130
+    out, error = capsys.readouterr()
+    assert "1 of 1 claims hold" in out
+    assert "stopped; finished: kl_identity; not finished: q_learning" in error
+    written = json.loads(file.read_text())
+    assert list(written["theorems"]) == ["kl_identity"]
+    assert written["unfinished"] == ["q_learning"]
+    assert "stopped before the end of q_learning" in page.read_text()
+    assert [picture.name for picture in pictures.iterdir()] == ["kl_identity.png"]
+
+
+def test_ctrl_c_before_anything_is_finished_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def check(theorem: str, size: str) -> _run.Outcome:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_run, "check", check)
+    file = tmp_path / "claims.json"
+    assert main(["kl_identity", "--json", str(file)]) == 130
+    assert "nothing was written" in capsys.readouterr().err
+    assert not file.exists()
+
+
+def _wait(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_processes_end_with_who_waits_for_them() -> None:
+    found = each(_wait, [0.0, 60.0], 2)
+    assert next(found) == (0, 0.0)
+    assert multiprocessing.active_children()
+    found.close()
+    assert not multiprocessing.active_children()
 
 
 def test_pages_and_figures_are_written(one_theorem: None, tmp_path: Path) -> None:
