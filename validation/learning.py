@@ -27,7 +27,11 @@ SMALL = (
     ("merton", "q_off"),
     ("merton", "pathwise"),
 )
-"""What the small size runs, with one seed; the full size runs all, with five."""
+"""What the small size runs; the full size runs all."""
+TUNED = (0,)
+"""The seed that settings and bounds were set on, and that the small size runs."""
+BLIND = tuple(range(1, 6))
+"""The seeds of the full size, which nothing was set on."""
 
 NEITHER = {
     "merton": ("pathwise", "proximal", "cqsm", "ddpo"),
@@ -35,11 +39,6 @@ NEITHER = {
     "tilt16": ("q_on", "q_off", "cqsm"),
 }
 """Methods that the library, or the lack of a closed form, refuses; the table says why."""
-STALLS: dict[tuple[str, str], str] = {
-    ("tilt16", "cppo"): "its first steps go too far before the coefficient has grown, and the way "
-    "back takes longer",
-}
-"""Methods that do not reach the bound of a course within its budget, and why; claimed as such."""
 
 Pair = tuple[str, str]
 
@@ -91,12 +90,12 @@ def run(job: tuple[Pair, int]) -> Run | str:
 def table(size: Size, jobs: int) -> dict[Pair, Row]:
     """All rows of a size, whose runs share `jobs` processes."""
     pairs = pick(size, SMALL, tuple((c, m) for c in COURSES for m in METHODS))
-    seeds = pick(size, 1, 5)
-    wanted = [(pair, seed) for pair in pairs for seed in range(seeds)]
+    seeds = pick(size, TUNED, BLIND)
+    wanted = [(pair, seed) for pair in pairs for seed in seeds]
     found = dict(each(run, wanted, jobs))
     rows: dict[Pair, Row] = {}
     for i, pair in enumerate(pairs):
-        mine = [found[i * seeds + k] for k in range(seeds)]
+        mine = [found[i * len(seeds) + k] for k in range(len(seeds))]
         runs = tuple(r for r in mine if isinstance(r, Run))
         refusal = next((r for r in mine if isinstance(r, str)), "")
         rows[pair] = Row(runs, refusal, runs[0].path_steps[-1] if runs else 0)
@@ -104,12 +103,11 @@ def table(size: Size, jobs: int) -> dict[Pair, Row]:
 
 
 def claim(pair: Pair, row: Row) -> Claim:
-    """The bound of the course is reached, or known not to be."""
+    """The bound of the course is reached."""
     course, method = course_of(pair[0]), METHODS[pair[1]]
-    stalls, seeds = STALLS.get(pair), len(row.runs)
+    seeds = len(row.runs)
     said = f"{course.title}; {method.title}: regret after {row.path_steps / 1e6:.2g}M path-steps"
     said += f", mean of {seeds} seeds, worst {row.worst:.2g}" if seeds > 1 else ", one seed"
-    said += f"; not reached: {stalls}" if stalls else ""
     return Claim(
         f"{pair[0]}_{pair[1]}",
         said,
@@ -117,12 +115,12 @@ def claim(pair: Pair, row: Row) -> Claim:
         row.regret.mean,
         row.regret.stderr,
         0.0,
-        "≥" if stalls else "≤",
+        "≤",
     )
 
 
 def check(size: Size, jobs: int = 1) -> Report:
-    """Regrets relative to that of the start; rates and bounds were set on seed 0."""
+    """Regrets relative to that of the start; settings on seed 0, the full table on seeds 1 to 5."""
     rows = table(size, jobs)
     learned = {pair: row for pair, row in rows.items() if not row.refusal}
     refused = {pair: row.refusal for pair, row in rows.items() if row.refusal}
@@ -136,7 +134,8 @@ def check(size: Size, jobs: int = 1) -> Report:
         statement="Every algorithm brings every problem it applies to from its starting policy to "
         "a stated share of the starting regret J* − J within a stated number of simulated steps of "
         "paths. Regrets of linear-quadratic problems and of Merton's are exact; those of mixtures "
-        "are κ KL(P ‖ P*) from 4000 paths with common noise. Settings: validation/lessons.",
+        "are κ KL(P ‖ P*) from 4000 paths with common noise. Settings (validation/lessons) "
+        "on seed 0, the full table on seeds 1–5.",
         assumptions="One training loop, one grid, budget and bound a problem; off-policy "
         "q-learning of linear problems takes four times finer steps, because its fixed point is "
         "biased by O(Δt). "

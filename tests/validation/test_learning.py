@@ -1,4 +1,4 @@
-"""The table of learning: what diverges, stalls or does not apply is said."""
+"""The table of learning: what diverges or does not apply is said."""
 
 import math
 from dataclasses import replace
@@ -24,13 +24,9 @@ def test_a_claim_is_of_the_mean_and_names_the_worst() -> None:
     assert not learning.claim(("lq2", "ppo_td"), row(0.01, math.inf)).passed
 
 
-def test_what_stalls_is_claimed_to_stall() -> None:
-    pair = next(iter(learning.STALLS))
-    claim = learning.claim(pair, row(0.9))
-    assert claim.relation == "≥"
-    assert claim.passed
-    assert learning.STALLS[pair] in claim.statement
-    assert not learning.claim(pair, row(0.0)).passed
+def test_the_seeds_of_the_full_table_saw_no_tuning() -> None:
+    assert not set(learning.BLIND) & set(learning.TUNED)
+    assert len(learning.BLIND) == 5
 
 
 def test_a_run_that_diverges_has_infinite_regret() -> None:

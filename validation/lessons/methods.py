@@ -118,7 +118,9 @@ METHODS = {
     ),
     "ppo_noise_aware": Method("PPO, clipped, noise-aware advantages", ppo()),
     "ppo_kl": Method("PPO, adaptive KL", ppo(clip=None, trust=KLPenalty())),
-    "cppo": Method("CPPO, adaptive √KL", ppo(clip=None, trust=RootKLPenalty(target=0.3))),
+    "cppo": Method(
+        "CPPO, adaptive √KL", ppo(clip=None, trust=RootKLPenalty(coefficient=10.0, target=0.3))
+    ),
     "trpo": Method(
         "TRPO, natural gradient",
         ppo(clip=None, epochs=1, trust=KLPenalty(coefficient=0.1, factor=1.0)),
