@@ -1,12 +1,13 @@
 """What noise is: a recipe, of which every tile of paths gets its own source."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 from torch import Tensor
 
-from ctcontrol._checks import CtcontrolError
+from ctcontrol._checks import CtcontrolError, check_count
 from ctcontrol._time_grid import TimeGrid
 
 TILE = 8192
@@ -38,7 +39,13 @@ class NoiseSource(ABC):
     """A recipe for the increments of independent Brownian motions.
 
     The same recipe gives the same noise again, on whatever thread and however often it is asked.
+
+    Attributes:
+        continues: whether further paths (`after`) refine the replicates of the first ones, as the
+            next points of a net do, instead of adding independent ones.
     """
+
+    continues: ClassVar[bool] = False
 
     @abstractmethod
     def stream(self, tile: Tile) -> "NoiseStream":
@@ -60,6 +67,34 @@ class NoiseSource(ABC):
         Their spread gives the error bar of the mean. By default paths are independent.
         """
         return samples
+
+    def after(self, start: int) -> "NoiseSource":
+        """The noise of further paths, after the first `start`: how a simulation is continued.
+
+        Raises:
+            CtcontrolError: this noise was made for one batch alone.
+        """
+        raise CtcontrolError(
+            f"{type(self).__name__} is the noise of one batch and has none for further paths; take "
+            "WhiteNoise(seed), or another recipe with a seed"
+        )
+
+
+@dataclass(frozen=True)
+class SeededNoise(NoiseSource):
+    """A recipe that a seed decides; another seed gives independent noise.
+
+    Attributes:
+        seed: ≥ 0.
+    """
+
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_count("seed", self.seed, least=0)
+
+    def after(self, start: int) -> Self:
+        return replace(self, seed=seed_of(self.seed, start)) if start else self
 
 
 class NoiseStream(NoiseSource):

@@ -7,12 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import check_count
-from ctcontrol.noise._base import NoiseSource, NoiseStream, Tile, seed_of
+from ctcontrol.noise._base import NoiseSource, NoiseStream, SeededNoise, Tile, seed_of
 
 
 @dataclass(frozen=True)
-class WhiteNoise(NoiseSource):
+class WhiteNoise(SeededNoise):
     """Independent increments for every path and interval, replayed by their seed.
 
     Drawn by the fastest generator there is for device and dtype: NumPy's SFC64 for float64 on the
@@ -21,11 +20,6 @@ class WhiteNoise(NoiseSource):
     Attributes:
         seed: ≥ 0.
     """
-
-    seed: int
-
-    def __post_init__(self) -> None:
-        check_count("seed", self.seed, least=0)
 
     def stream(self, tile: Tile) -> NoiseStream:
         return WhiteStream(seed_of(self.seed, tile.index))
@@ -45,6 +39,9 @@ class WhiteStream(NoiseStream):
 
     def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:
         return self.normal(math.sqrt(t1 - t0), out)
+
+    def after(self, start: int) -> "WhiteStream":
+        return self
 
     def normal(self, std: float, out: Tensor) -> Tensor:
         """Write N(0, std² I) into `out` and return it."""
@@ -68,6 +65,9 @@ class ZeroNoise(NoiseStream):
         return out.zero_()
 
     def stream(self, tile: Tile) -> "ZeroNoise":
+        return self
+
+    def after(self, start: int) -> "ZeroNoise":
         return self
 
     def tiles(self, total: int) -> list[range]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ctcontrol import NoiseSource, TimeGrid
+from ctcontrol import BrownianPath, CtcontrolError, NoiseSource, SeededNoise, TimeGrid
 from ctcontrol.noise import Tile
 from tests.helpers import assert_close, assert_covers, assert_mean
 from tests.tables import NOISES, Row, kinds, over
@@ -28,7 +28,10 @@ def draw(source: NoiseSource, shape: tuple[int, ...], dtype: torch.dtype) -> Ten
 
 
 def test_every_implementation_has_a_row() -> None:
-    assert_covers(NoiseSource, kinds(NOISES))
+    """A stream is held to it through the recipe that makes it."""
+    tile = Tile(GRID, 0, 0, 64, 64)
+    streams = {type(case.make(1.0, (64, 2)).stream(tile)) for case in NOISES}
+    assert_covers(NoiseSource, kinds(NOISES) | streams)
 
 
 @over(NOISES)
@@ -61,6 +64,19 @@ class TestNoise:
         shape = (64, 2)
         first, second = (draw(case.make(1.0, shape), shape, torch.float64) for _ in range(2))
         assert_close(first, second, 0.0)
+
+    def test_further_paths_are_other_paths(self, case: Row) -> None:
+        source = case.make(1.0, (64, 2))
+        if case.kind is BrownianPath:
+            with pytest.raises(CtcontrolError, match="the noise of one batch"):
+                source.after(64)
+            return
+        first = draw(source, (64, 2), torch.float64)
+        second = draw(source.after(64), (64, 2), torch.float64)
+        assert first.shape == second.shape
+        assert case.scale == 0 or not bool((first == second).any())
+        if isinstance(source, SeededNoise):
+            assert_close(draw(source.after(0), (64, 2), torch.float64), first, 0.0)
 
     def test_replicates_keep_the_mean(self, case: Row) -> None:
         source = case.make(1.0, SHAPE)
