@@ -15,6 +15,7 @@ from ctcontrol._checks import check_count as check_count
 from ctcontrol._checks import check_nonnegative as check_nonnegative
 from ctcontrol._checks import check_positive as check_positive
 from ctcontrol._checks import check_rows as check_rows
+from ctcontrol._closed_loop import closed_loop as closed_loop
 from ctcontrol._episodes import Episodes as Episodes
 from ctcontrol._estimate import Estimate as Estimate
 from ctcontrol._gaussian import Gaussian as Gaussian
@@ -52,13 +53,16 @@ from ctcontrol._regularizer import Regularizer as Regularizer
 from ctcontrol._reward import Reward as Reward
 from ctcontrol._reward import TerminalReward as TerminalReward
 from ctcontrol._sde import ActionAffineSDE as ActionAffineSDE
+from ctcontrol._sde import AdditiveClosedLoopSDE as AdditiveClosedLoopSDE
+from ctcontrol._sde import AdditiveNoiseSDE as AdditiveNoiseSDE
+from ctcontrol._sde import ClosedLoopSDE as ClosedLoopSDE
+from ctcontrol._sde import ConstantLinearSDE as ConstantLinearSDE
 from ctcontrol._sde import ControlledSDE as ControlledSDE
 from ctcontrol._sde import ElementwiseActionSDE as ElementwiseActionSDE
+from ctcontrol._sde import LinearCoefficients as LinearCoefficients
 from ctcontrol._sde import UncontrolledVolatilitySDE as UncontrolledVolatilitySDE
 from ctcontrol._sde import of_kind as of_kind
 from ctcontrol._simulate import simulate as simulate
-from ctcontrol._solver import EulerMaruyama as EulerMaruyama
-from ctcontrol._solver import Solver as Solver
 from ctcontrol._tensor import fill as fill
 from ctcontrol._tensor import inner as inner
 from ctcontrol._tensor import like as like
@@ -127,3 +131,10 @@ from ctcontrol.noise import NoiseSource as NoiseSource
 from ctcontrol.noise import NoiseStream as NoiseStream
 from ctcontrol.noise import WhiteNoise as WhiteNoise
 from ctcontrol.noise import ZeroNoise as ZeroNoise
+from ctcontrol.solvers import SRA1 as SRA1
+from ctcontrol.solvers import EulerMaruyama as EulerMaruyama
+from ctcontrol.solvers import ExactLinear as ExactLinear
+from ctcontrol.solvers import Heun as Heun
+from ctcontrol.solvers import Scheme as Scheme
+from ctcontrol.solvers import Solver as Solver
+from ctcontrol.solvers import TorchsdeSystem as TorchsdeSystem

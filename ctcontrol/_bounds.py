@@ -22,9 +22,9 @@ from ctcontrol._girsanov import kl_rates
 from ctcontrol._performance import surrogate_rates
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
-from ctcontrol._solver import Solver
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._value import Value
+from ctcontrol.solvers import Solver
 
 
 @dataclass(frozen=True)

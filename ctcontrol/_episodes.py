@@ -11,11 +11,11 @@ from ctcontrol._loop import draw_seed
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import Entropy
 from ctcontrol._simulate import check_run
-from ctcontrol._solver import EulerMaruyama, Solver
 from ctcontrol._tensor import fill
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Action, Scalar, State
 from ctcontrol.noise import WhiteStream
+from ctcontrol.solvers import EulerMaruyama, Solver
 
 
 class Episodes:

@@ -9,11 +9,10 @@ from ctcontrol._estimate import Estimate
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._sde import UncontrolledVolatilitySDE, of_kind
-from ctcontrol._solver import EulerMaruyama, Solver
 from ctcontrol._tensor import inner
-from ctcontrol._trajectory import Trajectory, Transitions
-from ctcontrol._typing import Noise, Scalar, State
-from ctcontrol._volatility import DenseVolatility
+from ctcontrol._trajectory import Trajectory
+from ctcontrol._typing import Scalar
+from ctcontrol.solvers import EulerMaruyama, Solver
 
 
 @torch.no_grad()
@@ -66,7 +65,7 @@ def path_log_ratio(
     center = scheme.mean(sde, *ends, here, rows.context)
     gap = center - scheme.mean(sde, *ends, there, rows.context)
     after = trajectory.states[1:].flatten(0, 1)
-    w, dw = (_driving(scheme, sde, rows, v) for v in (gap, after - center))
+    w, dw = (scheme.driving(sde, *ends, rows.action, v) for v in (gap, after - center))
     terms = inner(w, dw + 0.5 * w) / (rows.t1 - rows.t0)
     return terms.reshape(trajectory.rewards.shape).sum(0)
 
@@ -126,24 +125,3 @@ def _means(policy: Policy | None, trajectory: Trajectory) -> Tensor:
     if policy is None:
         return trajectory.means.flatten(0, 1)
     return rows_along(lambda t, x, c: policy.dist(t, x, c).mean, trajectory).flatten(0, 1)
-
-
-def _driving(solver: Solver, sde: UncontrolledVolatilitySDE, rows: Transitions, v: State) -> Noise:
-    """The increment dW of least norm with solver.noise(dW) = v, row by row."""
-    volatility = sde.volatility(rows.t0, rows.x)
-    ends = (rows.t0, rows.t1, rows.x, rows.action)
-    if isinstance(volatility, DenseVolatility):
-        dw = volatility.whiten(v)
-        if bool(torch.isclose(solver.noise(sde, *ends, dw), v, rtol=1e-4, atol=1e-6).all()):
-            return dw
-        raise CtcontrolError(
-            f"the noise of {type(solver).__name__} with a dense volatility is not σΔW; use "
-            "EulerMaruyama for ratios of paths"
-        )
-    factor = solver.noise(sde, *ends, torch.ones_like(v))
-    if not bool((factor != 0).all()):
-        raise CtcontrolError(
-            "a step has no noise, and its likelihood ratio is infinite; use a positive "
-            "volatility (for DDIM: eta > 0 and a floor > 0)"
-        )
-    return v / factor

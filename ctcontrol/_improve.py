@@ -19,13 +19,13 @@ from ctcontrol._natural import NaturalUpdater
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._simulate import simulate
-from ctcontrol._solver import EulerMaruyama, Solver
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._updater import Reevaluate, Updater
 from ctcontrol._value import Value
 from ctcontrol.algorithms._base import Algorithm, PolicyLoss
 from ctcontrol.critics import Critic
+from ctcontrol.solvers import EulerMaruyama, Solver
 
 AnyUpdater = Updater | NaturalUpdater
 """A step of an optimiser, or a natural gradient with a line search."""

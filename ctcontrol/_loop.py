@@ -14,11 +14,11 @@ from ctcontrol._problem import ControlProblem
 from ctcontrol._record import Kept, Record, Step, join
 from ctcontrol._reward import TerminalReward
 from ctcontrol._sde import ActionAffineSDE
-from ctcontrol._solver import Solver
 from ctcontrol._tensor import like
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Context, State, Time
 from ctcontrol.noise import NoiseSource, Tile, WhiteNoise, seed_of
+from ctcontrol.solvers import Solver
 
 Stop = Callable[[Time, State, Context], Tensor]
 """(t, x, context) -> (batch,) booleans: which paths end at this node of the grid."""

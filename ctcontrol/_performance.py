@@ -11,11 +11,11 @@ from ctcontrol._girsanov import kl_rates
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import PathKL
-from ctcontrol._solver import EulerMaruyama, Solver
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._value import Value
 from ctcontrol.advantages import AdvantageEstimator, ItoAdvantage
 from ctcontrol.advantages._closed_form import average_action_terms, require_uncontrolled
+from ctcontrol.solvers import EulerMaruyama, Solver
 
 
 def performance_difference(

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from ctcontrol._checks import CtcontrolError, check_nonnegative
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._sde import ElementwiseActionSDE, of_kind
-from ctcontrol._solver import Solver
 from ctcontrol._tensor import fill, like
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Context, MeanFunction, State, Time
+from ctcontrol.solvers import Solver
 
 
 class Policy(nn.Module, ABC):

@@ -9,8 +9,8 @@ from ctcontrol._checks import check_nonnegative
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._policy import Policy
 from ctcontrol._sde import ControlledSDE, UncontrolledVolatilitySDE, of_kind
-from ctcontrol._solver import Solver
 from ctcontrol._typing import Context, Scalar, State, Time
+from ctcontrol.solvers import Solver
 
 
 class Regularizer(ABC):

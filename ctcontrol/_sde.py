@@ -1,11 +1,15 @@
 """Dynamics, and nothing about policies, rewards, grids or solvers."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TypeVar
+
+from jaxtyping import Float
+from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError
 from ctcontrol._tensor import like
-from ctcontrol._typing import Action, Context, Scalar, State, Time
+from ctcontrol._typing import Action, Context, MeanFunction, Scalar, State, Time
 from ctcontrol._volatility import Volatility
 
 
@@ -37,6 +41,14 @@ class UncontrolledVolatilitySDE(ControlledSDE):
     @abstractmethod
     def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         """σ(t, x), per square root of a unit of time; the same for every `a`."""
+
+
+class AdditiveNoiseSDE(UncontrolledVolatilitySDE):
+    """dX = b(t, X, a) dt + σ(t) dW: `volatility(t, x, a)` looks at neither x nor a.
+
+    Itô and Stratonovich are then the same, and cheap schemes of higher order exist (`Heun`,
+    `SRA1`).
+    """
 
 
 class ActionAffineSDE(UncontrolledVolatilitySDE):
@@ -71,6 +83,62 @@ class ElementwiseActionSDE(ActionAffineSDE):
 
     def action_drift(self, t: Time, a: Action) -> State:
         return like(self.action_gain(t), a) * a
+
+
+@dataclass(frozen=True, eq=False)
+class LinearCoefficients:
+    """b = A x + B a + f with noise σ, constant in time.
+
+    Attributes:
+        A: (d, d), per unit of time.
+        B: (d, m), per unit of time.
+        f: (d,), per unit of time.
+        sigma: (d, k), per square root of a unit of time.
+    """
+
+    A: Float[Tensor, "d d"]
+    B: Float[Tensor, "d m"]
+    f: Float[Tensor, "d"]
+    sigma: Float[Tensor, "d k"]
+
+
+class ConstantLinearSDE(AdditiveNoiseSDE, ActionAffineSDE):
+    """dX = (A X + B a + f) dt + σ dW for vector states, all coefficients constant.
+
+    Its steps are Gaussian with known mean and covariance at any length (`ExactLinear`).
+    Coefficients are read once and kept, so they must not change; compare by identity
+    (`eq=False` of a dataclass).
+    """
+
+    @abstractmethod
+    def coefficients(self) -> LinearCoefficients:
+        """A, B, f and σ."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedLoopSDE(UncontrolledVolatilitySDE):
+    """dX = b(t, X, μ(t, X)) dt + σ(t, X) dW: feedback inside the drift, in continuous time.
+
+    The action that a step is given does not count, so that nothing is held: every stage of a
+    scheme asks the feedback anew. Made by `closed_loop`.
+
+    Attributes:
+        sde: the controlled dynamics.
+        feedback: μ, (t, x, context) -> action.
+    """
+
+    sde: UncontrolledVolatilitySDE
+    feedback: MeanFunction
+
+    def drift(self, t: Time, x: State, a: Action, context: Context) -> State:
+        return self.sde.drift(t, x, self.feedback(t, x, context), context)
+
+    def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
+        return self.sde.volatility(t, x)
+
+
+class AdditiveClosedLoopSDE(ClosedLoopSDE, AdditiveNoiseSDE):
+    """`ClosedLoopSDE` with a volatility σ(t)."""
 
 
 Kind = TypeVar("Kind", bound=ControlledSDE)

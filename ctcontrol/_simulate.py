@@ -9,11 +9,11 @@ from ctcontrol._loop import Run, Stop, run_tiles
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._record import Everything, Rollout, Store, Sums, checkpoints
-from ctcontrol._solver import EulerMaruyama, Solver
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._value import Value
 from ctcontrol.noise import NoiseSource, ZeroNoise
+from ctcontrol.solvers import EulerMaruyama, Solver
 
 POLICIES = (
     "GaussianPolicy takes a function of the mean action, and a law of ctcontrol.exact has a policy "

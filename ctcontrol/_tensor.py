@@ -9,6 +9,18 @@ def like(v: Tensor, x: Tensor) -> Tensor:
     return v.reshape(v.shape + (1,) * (x.ndim - v.ndim))
 
 
+def shared(v: Tensor) -> bool:
+    """Whether per-row numbers are one number expanded, (batch,) of stride 0; reads no value."""
+    return v.ndim == 1 and len(v) > 0 and v.stride(0) == 0
+
+
+def span(t0: Tensor, t1: Tensor, x: Tensor) -> Tensor:
+    """t1 − t0, ready to multiply rows of `x`: a number without axes where all rows share it."""
+    if shared(t0) and shared(t1):
+        return t1[0] - t0[0]
+    return like(t1 - t0, x)
+
+
 def inner(u: Tensor, v: Tensor) -> Tensor:
     """⟨u, v⟩ over all event axes: (batch, *event) × (batch, *event) -> (batch,)."""
     return (u * v).flatten(1).sum(1) if u.ndim > 1 else u * v

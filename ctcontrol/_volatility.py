@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError
-from ctcontrol._tensor import inner, like
+from ctcontrol._tensor import inner, like, shared
 from ctcontrol._typing import Noise, Scalar, State
 
 
@@ -51,7 +51,7 @@ class ScalarVolatility(Volatility):
     value: Scalar
 
     def mul(self, noise: Noise) -> State:
-        return like(self.value, noise) * noise
+        return noise * (self.value[0] if shared(self.value) else like(self.value, noise))
 
     def whiten(self, v: State) -> Noise:
         if not bool((self.value != 0).all()):
@@ -90,6 +90,8 @@ class DenseVolatility(Volatility):
         return x.new_empty(len(x), self.value.shape[-1])
 
     def mul(self, noise: Noise) -> State:
+        if self.value.ndim == 2:
+            return noise @ self.value.mT
         return torch.einsum("...dk,...k->...d", self.value, noise)
 
     def whiten(self, v: State) -> Noise:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ctcontrol import (
     Action,
+    AdditiveNoiseSDE,
     Context,
     ElementwiseActionSDE,
     Scalar,
@@ -17,7 +18,7 @@ from ctcontrol_diffusion.schedule import NoiseSchedule
 
 
 @dataclass(frozen=True)
-class ReverseSDE(ElementwiseActionSDE):
+class ReverseSDE(ElementwiseActionSDE, AdditiveNoiseSDE):
     """dY = [½β Y + β a] dt + √β dW in control time, β at s = 1 − t (docs/theory: reverse SDE).
 
     With a = ∇log p_s the law of Y_t is p_{1−t}: the time reversal of the forward process

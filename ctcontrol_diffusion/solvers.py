@@ -1,5 +1,6 @@
 """Steps of diffusion samplers, written in the score."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 from ctcontrol import (
@@ -22,8 +23,76 @@ from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.schedule import NoiseSchedule
 
 
+class AffineSampler(Solver):
+    """x' = decay · x + gain · a + std · ξ with numbers that depend on the two times alone.
+
+    All one-step samplers of a `ReverseSDE` are of this kind; they differ in what they hold still
+    over a step. The KL of two scores is ½(gain/std)²|a − reference|², exact for the chain at any
+    step size.
+    """
+
+    @abstractmethod
+    def coefficients(
+        self, schedule: NoiseSchedule, t0: Time, t1: Time
+    ) -> tuple[Scalar, Scalar, Scalar]:
+        """(decay, gain, std) of x' = decay · x + gain · a + std · ξ, each (batch,)."""
+
+    def mean(
+        self, sde: ControlledSDE, t0: Time, t1: Time, x: State, a: Action, context: Context
+    ) -> State:
+        decay, gain, _ = self._of(sde, t0, t1)
+        return like(decay, x) * x + like(gain, a) * a
+
+    def noise(
+        self, sde: ControlledSDE, t0: Time, t1: Time, x: State, a: Action, dw: Noise
+    ) -> State:
+        _, _, std = self._of(sde, t0, t1)
+        return like(std / (t1 - t0).sqrt(), dw) * dw
+
+    def driving(
+        self, sde: UncontrolledVolatilitySDE, t0: Time, t1: Time, x: State, a: Action, v: State
+    ) -> Noise:
+        _, _, std = self._noisy(sde, t0, t1)
+        return like((t1 - t0).sqrt() / std, v) * v
+
+    def step_kl(
+        self,
+        sde: UncontrolledVolatilitySDE,
+        t0: Time,
+        t1: Time,
+        x: State,
+        a: Action,
+        reference: Action,
+        context: Context,
+    ) -> Scalar:
+        _, gain, std = self._noisy(sde, t0, t1)
+        gap = a - reference
+        return 0.5 * (gain / std) ** 2 * inner(gap, gap)
+
+    def absorbing_std(self, sde: ElementwiseActionSDE, t0: Time, t1: Time) -> Scalar:
+        _, gain, std = self._of(sde, t0, t1)
+        return std / gain
+
+    def _of(self, sde: ControlledSDE, t0: Time, t1: Time) -> tuple[Scalar, Scalar, Scalar]:
+        if not isinstance(sde, ReverseSDE):
+            raise TypeError(
+                f"{type(self).__name__} steps a ReverseSDE, got {type(sde).__name__}; use "
+                "EulerMaruyama for others"
+            )
+        return self.coefficients(sde.schedule, t0, t1)
+
+    def _noisy(self, sde: ControlledSDE, t0: Time, t1: Time) -> tuple[Scalar, Scalar, Scalar]:
+        decay, gain, std = self._of(sde, t0, t1)
+        if not bool((std > 0).all()):
+            raise CtcontrolError(
+                f"{self} has a step without noise, and likelihood ratios and path KL are infinite "
+                "there; use noise (for DDIM: eta > 0) and a floor > 0"
+            )
+        return decay, gain, std
+
+
 @dataclass(frozen=True)
-class DDIM(Solver):
+class DDIM(AffineSampler):
     """x' = α' x̂₀ + √(σ'² − ς²) ε + ς ξ with x̂₀ = (x + σ² a)/α, ε = −σ a (Song, Meng, Ermon 2021).
 
     ς² = η² (σ'²/σ²)(1 − α²/α'²). η = 1 is the ancestral DDPM step, η = 0 the ODE. At any
@@ -43,7 +112,6 @@ class DDIM(Solver):
     def coefficients(
         self, schedule: NoiseSchedule, t0: Time, t1: Time
     ) -> tuple[Scalar, Scalar, Scalar]:
-        """(decay, gain, std) of x' = decay · x + gain · a + std · ξ, each (batch,)."""
         a0, a1 = schedule.alpha(t0), schedule.alpha(t1)
         v0, v1 = schedule.variance(t0), schedule.variance(t1)
         std_squared = self.eta**2 * (v1 / v0) * (1 - (a0 / a1) ** 2)
@@ -51,46 +119,58 @@ class DDIM(Solver):
         gain = a1 * v0 / a0 - direction * v0.sqrt()
         return a1 / a0, gain, std_squared.clamp_min(0).sqrt()
 
-    def mean(
-        self, sde: ControlledSDE, t0: Time, t1: Time, x: State, a: Action, context: Context
-    ) -> State:
-        decay, gain, _ = self.coefficients(_schedule(sde), t0, t1)
-        return like(decay, x) * x + like(gain, a) * a
 
-    def noise(
-        self, sde: ControlledSDE, t0: Time, t1: Time, x: State, a: Action, dw: Noise
-    ) -> State:
-        _, _, std = self.coefficients(_schedule(sde), t0, t1)
-        return like(std / (t1 - t0).sqrt(), dw) * dw
+@dataclass(frozen=True)
+class ExponentialVP(AffineSampler):
+    """x' = (x + q a)/r + ς ξ with r = α/α', q = 1 − r², ς² = q (σ'² + α'²v)/(σ² + α²v).
 
-    def step_kl(
-        self,
-        sde: UncontrolledVolatilitySDE,
-        t0: Time,
-        t1: Time,
-        x: State,
-        a: Action,
-        reference: Action,
-        context: Context,
-    ) -> Scalar:
-        """½ (gain/std)² |a − reference|²: the KL of the chain itself, at any step size."""
-        _, gain, std = self.coefficients(_schedule(sde), t0, t1)
-        if not bool((std > 0).all()):
-            raise CtcontrolError(
-                f"DDIM with eta = {self.eta:g} has a step without noise, and path KL is infinite "
-                "there; use eta > 0 and a floor > 0"
-            )
-        gap = a - reference
-        return 0.5 * (gain / std) ** 2 * inner(gap, gap)
+    The exponential integrator that holds the denoised image m̂ still over a step, where a = −(x −
+    αm̂)/(σ² + α²v), and solves the rest, linear in x, exactly. So it is exact in law, at any step
+    size, for Gaussian data of variance v and any mean (docs/theory, reverse SDE). Elsewhere the
+    order is weak 1. v = 0 holds x̂₀ and is the ancestral step `DDIM(1)` (SDE-DPM-Solver++ of
+    order one; Lu et al. 2022, 2211.01095); with the variance of the data, few steps lose none of
+    it.
 
-    def absorbing_std(self, sde: ElementwiseActionSDE, t0: Time, t1: Time) -> Scalar:
-        _, gain, std = self.coefficients(_schedule(sde), t0, t1)
-        return std / gain
+    Attributes:
+        data_variance: v ≥ 0, of the data, per coordinate.
+    """
+
+    data_variance: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_nonnegative("data_variance", self.data_variance)
+
+    def coefficients(
+        self, schedule: NoiseSchedule, t0: Time, t1: Time
+    ) -> tuple[Scalar, Scalar, Scalar]:
+        a0, a1 = schedule.alpha(t0), schedule.alpha(t1)
+        spread = [
+            schedule.variance(t) + self.data_variance * schedule.alpha(t) ** 2 for t in (t0, t1)
+        ]
+        kept = a0 / a1
+        lost = _lost(schedule, t0, t1)
+        return 1 / kept, lost / kept, (lost * spread[1] / spread[0]).sqrt()
 
 
-def _schedule(sde: ControlledSDE) -> NoiseSchedule:
-    if not isinstance(sde, ReverseSDE):
-        raise TypeError(
-            f"DDIM steps a ReverseSDE, got {type(sde).__name__}; use EulerMaruyama for others"
-        )
-    return sde.schedule
+@dataclass(frozen=True)
+class ExponentialNoiseVP(AffineSampler):
+    """x' = x/r + 2σ(σ/r − σ')a + ς ξ with r = α/α', ς² = 1/r² − 1.
+
+    The exponential integrator that holds the predicted noise ε = −σa still over a step and solves
+    the rest, linear in x, exactly (SDE-DPM-Solver of order one; Lu et al. 2022, 2211.01095).
+    Weak order 1. Of all choices it adds the most noise; `ExponentialVP` is better in few steps.
+    """
+
+    def coefficients(
+        self, schedule: NoiseSchedule, t0: Time, t1: Time
+    ) -> tuple[Scalar, Scalar, Scalar]:
+        kept = schedule.alpha(t0) / schedule.alpha(t1)
+        s0, s1 = schedule.sigma(t0), schedule.sigma(t1)
+        std = _lost(schedule, t0, t1).sqrt() / kept
+        return 1 / kept, 2 * s0 * (s0 / kept - s1), std
+
+
+def _lost(schedule: NoiseSchedule, t0: Time, t1: Time) -> Scalar:
+    """1 − α²/α'², ≥ 0, without cancellation: (σ² − σ'²)/α'²."""
+    gap = schedule.variance(t0) - schedule.variance(t1)
+    return (gap / schedule.alpha(t1) ** 2).clamp_min(0)

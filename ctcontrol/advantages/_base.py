@@ -6,9 +6,9 @@ from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError
 from ctcontrol._problem import ControlProblem
-from ctcontrol._solver import Solver
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._value import Value
+from ctcontrol.solvers import Solver
 
 
 class AdvantageEstimator(Protocol):

@@ -11,12 +11,12 @@ from ctcontrol._gaussian import Gaussian
 from ctcontrol._problem import ControlProblem
 from ctcontrol._reward import TerminalReward
 from ctcontrol._sde import ActionAffineSDE, UncontrolledVolatilitySDE, of_kind
-from ctcontrol._solver import Solver
 from ctcontrol._tensor import inner
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._typing import Action, Scalar, State
 from ctcontrol._value import Value
 from ctcontrol.advantages._base import needed
+from ctcontrol.solvers import Solver
 
 MOST_COORDINATES = 64
 """Action coordinates up to which an average over actions is taken node by node."""

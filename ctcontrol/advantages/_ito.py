@@ -7,11 +7,11 @@ from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError
 from ctcontrol._problem import ControlProblem
-from ctcontrol._solver import Solver
 from ctcontrol._tensor import inner
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._value import Value
 from ctcontrol.advantages._base import needed
+from ctcontrol.solvers import Solver
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from ctcontrol._along import ROWS
 from ctcontrol._checks import CtcontrolError
 from ctcontrol._problem import ControlProblem
 from ctcontrol._rated_value import RatedValue
-from ctcontrol._solver import Solver
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._value import Value
 from ctcontrol.advantages._base import needed
+from ctcontrol.solvers import Solver
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from ctcontrol._along import martingale_along, values_along
 from ctcontrol._problem import ControlProblem
-from ctcontrol._solver import Solver
 from ctcontrol._trajectory import Trajectory, discounted_to_go
 from ctcontrol._value import Value
 from ctcontrol.advantages._base import needed
+from ctcontrol.solvers import Solver
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from ctcontrol._checks import check_count, check_share
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
-from ctcontrol._solver import Solver
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._value import Value
+from ctcontrol.solvers import Solver
 
 
 @dataclass(frozen=True, eq=False)

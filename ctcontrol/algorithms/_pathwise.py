@@ -9,11 +9,11 @@ from ctcontrol._checks import CtcontrolError, check_nonnegative
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._sde import UncontrolledVolatilitySDE, of_kind
-from ctcontrol._solver import Solver
 from ctcontrol._tensor import inner
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._value import Value
 from ctcontrol.algorithms._base import Passes, PolicyLoss, log_ratio, penalty
+from ctcontrol.solvers import Solver
 
 
 @dataclass(frozen=True)

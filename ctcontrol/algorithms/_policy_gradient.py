@@ -9,13 +9,13 @@ from torch import Tensor
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
-from ctcontrol._solver import Solver
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._transform import AdvantageTransform
 from ctcontrol._value import Value
 from ctcontrol.advantages import AdvantageEstimator, TemporalDifferenceAdvantage
 from ctcontrol.algorithms._base import Passes, PolicyLoss, penalty
 from ctcontrol.algorithms._rates import advantage_rates
+from ctcontrol.solvers import Solver
 
 AdaptedTerm = Callable[[Gaussian, Transitions], Tensor]
 """(the policy's law at the rows, the rows) -> (rows,), differentiable in the policy.

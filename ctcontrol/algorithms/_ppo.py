@@ -10,7 +10,6 @@ from ctcontrol._checks import check_positive
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
-from ctcontrol._solver import Solver
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._transform import AdvantageTransform
 from ctcontrol._value import Value
@@ -18,6 +17,7 @@ from ctcontrol.advantages import AdvantageEstimator, TemporalDifferenceAdvantage
 from ctcontrol.algorithms._base import Passes, PolicyLoss, penalty
 from ctcontrol.algorithms._rates import advantage_rates
 from ctcontrol.algorithms._trust import TrustPenalty
+from ctcontrol.solvers import Solver
 
 ROWS = 8192
 """Rows whose KL is measured together."""

@@ -12,11 +12,11 @@ from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import PathKL
 from ctcontrol._sde import ActionAffineSDE, of_kind
-from ctcontrol._solver import Solver
 from ctcontrol._tensor import inner
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._value import Value
 from ctcontrol.algorithms._base import Passes, PolicyLoss, log_ratio
+from ctcontrol.solvers import Solver
 
 
 @dataclass(frozen=True)

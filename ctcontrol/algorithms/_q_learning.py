@@ -10,11 +10,11 @@ from ctcontrol._checks import CtcontrolError, check_positive
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._regularizer import Entropy
-from ctcontrol._solver import Solver
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._value import Value
 from ctcontrol.algorithms._base import Passes, PolicyLoss, log_ratio
 from ctcontrol.critics import Critic
+from ctcontrol.solvers import Solver
 
 
 @dataclass(frozen=True)

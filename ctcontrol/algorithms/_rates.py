@@ -4,11 +4,11 @@ from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError
 from ctcontrol._problem import ControlProblem
-from ctcontrol._solver import Solver
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._transform import AdvantageTransform
 from ctcontrol._value import Value
 from ctcontrol.advantages import AdvantageEstimator
+from ctcontrol.solvers import Solver
 
 
 def check_exploration(trajectory: Trajectory) -> None:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ctcontrol._checks import CtcontrolError, check_kind, check_positive
 from ctcontrol._episodes import Episodes
 from ctcontrol._problem import ControlProblem
-from ctcontrol._solver import Solver
 from ctcontrol._time_grid import TimeGrid
+from ctcontrol.solvers import Solver
 
 Observation = NDArray[np.float32]
 """(t, x) as one vector, x flattened; (envs, …) in the vector environment."""

@@ -4,6 +4,8 @@ import torch
 
 from ctcontrol import (
     ActionAffineSDE,
+    AdditiveNoiseSDE,
+    ConstantLinearSDE,
     ControlledSDE,
     ElementwiseActionSDE,
     UncontrolledVolatilitySDE,
@@ -46,6 +48,22 @@ class TestSDE:
             assert_close(sde.volatility(t, x).mul(noise), moved, 0.0)
         else:
             assert bool((other != moved).any(1).all())
+
+    def test_additive_noise_does_not_see_the_state(self, case: Row) -> None:
+        sde, (t, x, a) = case.make(), _rows(case)
+        if not isinstance(sde, AdditiveNoiseSDE):
+            return
+        noise = torch.ones_like(sde.volatility(t, x, a).noise_like(x))
+        assert_close(sde.volatility(t, 3 * x + 1).mul(noise), sde.volatility(t, x).mul(noise), 0.0)
+
+    def test_linear_coefficients_are_those_of_the_dynamics(self, case: Row) -> None:
+        sde, (t, x, a) = case.make(), _rows(case)
+        if not isinstance(sde, ConstantLinearSDE):
+            return
+        c = sde.coefficients()
+        assert_close(sde.drift(t, x, a, None), x @ c.A.mT + a @ c.B.mT + c.f)
+        noise = torch.ones_like(sde.volatility(t, x).noise_like(x))
+        assert_close(sde.volatility(t, x).mul(noise), noise @ c.sigma.mT)
 
     def test_affine_means_affine(self, case: Row) -> None:
         sde, (t, x, a) = case.make(), _rows(case)

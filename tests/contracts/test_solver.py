@@ -7,9 +7,17 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from ctcontrol import BrownianPath, Gaussian, Solver, UncontrolledVolatilitySDE
+from ctcontrol import (
+    BrownianPath,
+    CtcontrolError,
+    Gaussian,
+    Scheme,
+    Solver,
+    UncontrolledVolatilitySDE,
+)
 from tests.helpers import assert_close, assert_covers, assert_mean, normal, seeded
-from tests.tables import SOLVERS, Row, kinds, over
+from tests.tables import SCHEMES, SOLVERS, Row, kinds, over
+from tests.tables.dynamics import Geometric
 
 T0 = torch.tensor([0.0, 0.1, 0.31, 0.7], dtype=torch.float64)
 T1 = torch.tensor([0.05, 0.4, 0.32, 0.97], dtype=torch.float64)
@@ -18,6 +26,7 @@ BATCH = len(T0)
 
 def test_every_implementation_has_a_row() -> None:
     assert_covers(Solver, kinds(SOLVERS))
+    assert_covers(Scheme, kinds(SOLVERS) | kinds(SCHEMES))
 
 
 def _rows(case: Row) -> tuple[Tensor, Tensor]:
@@ -27,7 +36,7 @@ def _rows(case: Row) -> tuple[Tensor, Tensor]:
 def _covariance(case: Row, x: Tensor, a: Tensor) -> Tensor:
     """Of the step, (batch, d, d), from what the solver does with a basis of the noise."""
     solver, sde = case.make(), case.sde()
-    shape = sde.volatility(T0, x, a).noise_like(x).shape
+    shape = solver.noise_like(sde, T0, x, a).shape
     columns = []
     for i in range(math.prod(shape[1:])):
         unit = torch.zeros(BATCH, math.prod(shape[1:]), dtype=x.dtype)
@@ -47,7 +56,7 @@ class TestSolver:
     def test_rows_have_their_own_interval(self, case: Row) -> None:
         solver, sde, (x, a) = case.make(), case.sde(), _rows(case)
         whole = solver.mean(sde, T0, T1, x, a, None)
-        dw = normal(*sde.volatility(T0, x, a).noise_like(x).shape, seed=3)
+        dw = normal(*solver.noise_like(sde, T0, x, a).shape, seed=3)
         noise = solver.noise(sde, T0, T1, x, a, dw)
         assert whole.shape == noise.shape == x.shape
         for i in range(BATCH):
@@ -58,7 +67,7 @@ class TestSolver:
 
     def test_noise_is_linear_in_the_increment(self, case: Row) -> None:
         solver, sde, (x, a) = case.make(), case.sde(), _rows(case)
-        shape = sde.volatility(T0, x, a).noise_like(x).shape
+        shape = solver.noise_like(sde, T0, x, a).shape
         u, v = normal(*shape, seed=4), normal(*shape, seed=5)
         both = solver.noise(sde, T0, T1, x, a, 2 * u - v)
         parts = [solver.noise(sde, T0, T1, x, a, w) for w in (u, v)]
@@ -69,7 +78,7 @@ class TestSolver:
         n, covariance = 20_000, _covariance(case, x, a)
         for i in range(BATCH):
             rows = torch.full((n,), i)
-            dw = normal(n, *sde.volatility(T0, x, a).noise_like(x).shape[1:], seed=i)
+            dw = normal(n, *solver.noise_like(sde, T0, x, a).shape[1:], seed=i)
             dw = dw * (T1[i] - T0[i]).sqrt()
             step = solver.mean(sde, T0[rows], T1[rows], x[rows], a[rows], None)
             step = step + solver.noise(sde, T0[rows], T1[rows], x[rows], a[rows], dw)
@@ -90,6 +99,25 @@ class TestSolver:
         assert kl.shape == T0.shape
         assert_close(kl, kl_divergence(laws[0], laws[1]))
         assert_close(solver.step_kl(sde, T0, T1, x, a, a, None), 0.0)
+
+    def test_driving_inverts_the_noise(self, case: Row) -> None:
+        _needs_shared_noise(case)
+        solver, sde, (x, a) = case.make(), case.sde(), _rows(case)
+        v = normal(*x.shape, seed=10)
+        dw = solver.driving(sde, T0, T1, x, a, v)
+        assert dw.shape == solver.noise_like(sde, T0, x, a).shape
+        assert_close(solver.noise(sde, T0, T1, x, a, dw), v)
+        precision = torch.linalg.inv(_covariance(case, x, a))
+        norm = torch.einsum("bi,bij,bj->b", v.flatten(1), precision, v.flatten(1))
+        assert_close(dw.square().flatten(1).sum(1) / (T1 - T0), norm)
+
+    def test_a_shared_interval_may_be_one_number(self, case: Row) -> None:
+        solver, sde, (x, a) = case.make(), case.sde(), _rows(case)
+        ends = [torch.full((BATCH,), t, dtype=x.dtype) for t in (0.1, 0.32)]
+        dw = normal(*solver.noise_like(sde, T0, x, a).shape, seed=11)
+        rows = solver.step(sde, ends[0], ends[1], x, a, dw, None)
+        t0, t1 = (t[0].expand(BATCH) for t in ends)
+        assert_close(solver.step(sde, t0, t1, x, a, dw, None), rows, 1e-12)
 
     def test_step_kl_is_differentiable_in_the_action(self, case: Row) -> None:
         _needs_shared_noise(case)
@@ -136,23 +164,64 @@ class TestSolver:
         t1 = t0 + 1e-6
         drift = (solver.mean(sde, t0, t1, x, a, None) - x) / (t1 - t0)[0]
         torch.testing.assert_close(drift, sde.drift(t0, x, a, None), rtol=1e-4, atol=1e-4)
-        dw = normal(*sde.volatility(t0, x, a).noise_like(x).shape, seed=9)
-        expected = sde.volatility(t0, x, a).mul(dw)
+        dw = normal(*solver.noise_like(sde, t0, x, a).shape, seed=9)
+        volatility = sde.volatility(t0, x, a)
+        first = volatility.noise_like(x).shape[1]  # what a step draws besides dies out
+        expected = volatility.mul(dw[:, :first])
         noise = solver.noise(sde, t0, t1, x, a, dw)
         torch.testing.assert_close(noise, expected, rtol=1e-4, atol=1e-4)
 
     def test_coupled_grids_share_their_path(self, case: Row) -> None:
         """Two half steps and one whole step of the same Brownian path end close together."""
         solver, sde, (x, a) = case.make(), case.sde(), _rows(case)
-        path = BrownianPath(1.0, tuple(sde.volatility(T0, x, a).noise_like(x).shape), seed=1)
+        path = BrownianPath(1.0, tuple(solver.noise_like(sde, T0, x, a).shape), seed=1)
         begin, end = 0.4, 0.404
 
         def step(x: Tensor, t0: float, t1: float) -> Tensor:
             s0, s1 = torch.full_like(T0, t0), torch.full_like(T0, t1)
-            dw = path.increment(t0, t1, sde.volatility(s0, x, a).noise_like(x))
-            return solver.mean(sde, s0, s1, x, a, None) + solver.noise(sde, s0, s1, x, a, dw)
+            dw = path.increment(t0, t1, solver.noise_like(sde, s0, x, a))
+            return solver.step(sde, s0, s1, x, a, dw, None)
 
         once = step(x, begin, end)
         twice = step(step(x, begin, 0.402), 0.402, end)
         moved = (once - x).abs().max()
         assert float((once - twice).abs().max()) < 0.1 * float(moved)
+
+
+@over(SCHEMES)
+class TestScheme:
+    def test_rows_have_their_own_interval(self, case: Row) -> None:
+        scheme, sde, (x, a) = case.make(), case.sde(), _rows(case)
+        dw = normal(*scheme.noise_like(sde, T0, x, a).shape, seed=3)
+        whole = scheme.step(sde, T0, T1, x, a, dw, None)
+        assert whole.shape == x.shape
+        for i in range(BATCH):
+            one = slice(i, i + 1)
+            step = scheme.step(sde, T0[one], T1[one], x[one], a[one], dw[one], None)
+            assert_close(step, whole[one], 1e-13)
+
+    def test_a_shared_interval_may_be_one_number(self, case: Row) -> None:
+        scheme, sde, (x, a) = case.make(), case.sde(), _rows(case)
+        t0, t1 = (torch.tensor(t, dtype=x.dtype).expand(BATCH) for t in (0.1, 0.32))
+        dw = normal(*scheme.noise_like(sde, T0, x, a).shape, seed=11)
+        rows = scheme.step(sde, t0.clone(), t1.clone(), x, a, dw, None)
+        assert_close(scheme.step(sde, t0, t1, x, a, dw, None), rows, 1e-13)
+
+    def test_a_short_step_is_eulers(self, case: Row) -> None:
+        """To the next order, which is Δ^{3/2} for the noise and Δ² for the mean."""
+        scheme, sde, (x, a) = case.make(), case.sde(), _rows(case)
+        t0 = torch.full_like(T0, 0.4)
+        dw = normal(*scheme.noise_like(sde, T0, x, a).shape, seed=9)
+        volatility, gaps = sde.volatility(t0, x, a), []
+        for dt in (1e-4, 1e-6):
+            noise = dw * math.sqrt(dt)
+            first = noise[:, 0] if noise.ndim > volatility.noise_like(x).ndim else noise
+            euler = x + dt * sde.drift(t0, x, a, None) + volatility.mul(first)
+            gaps.append((scheme.step(sde, t0, t0 + dt, x, a, noise, None) - euler).abs().max())
+        assert 700 < float(gaps[0] / gaps[1]) < 1400
+
+    def test_noise_that_depends_on_the_state_is_refused(self, case: Row) -> None:
+        scheme, x = case.make(), torch.ones(BATCH, 1, dtype=T0.dtype)
+        dw = torch.zeros_like(scheme.noise_like(Geometric(), T0, x, x))
+        with pytest.raises(CtcontrolError, match=r"AdditiveNoiseSDE, got Geometric; .*use Euler"):
+            scheme.step(Geometric(), T0, T1, x, x, dw, None)

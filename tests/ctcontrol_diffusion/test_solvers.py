@@ -164,7 +164,7 @@ def test_without_noise_there_is_no_kl_and_no_likelihood() -> None:
     model = GaussianModel(floor=0.02)
     grid, x = model.grid(4), normal(1, 2)
     t0, t1 = grid.times[:1], grid.times[1:2]
-    with pytest.raises(CtcontrolError, match=r"eta = 0 has a step without noise.*eta > 0"):
+    with pytest.raises(CtcontrolError, match=r"DDIM\(eta=0\.0\) has a step without noise.*eta > 0"):
         DDIM(0.0).step_kl(model.sde, t0, t1, x, x, x, None)
     with pytest.raises(CtcontrolError, match="DDIM has a step without noise"):
         NoiseAbsorbingPolicy(model.score, model.sde, DDIM(0.0), grid)

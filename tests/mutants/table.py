@@ -69,7 +69,7 @@ MUTANTS = (
     # Path KL.
     _of(
         "path KL without its ½",
-        "ctcontrol/_solver.py",
+        "ctcontrol/solvers/_euler.py",
         "return 0.5 * (t1 - t0) * inner(white, white)",
         "return (t1 - t0) * inner(white, white)",
         "tests/ctcontrol/test_regularizer.py",
@@ -109,7 +109,7 @@ MUTANTS = (
         "continuous-time KL on a coarse DDIM chain",
         "ctcontrol_diffusion/solvers.py",
         "return 0.5 * (gain / std) ** 2 * inner(gap, gap)",
-        "return 0.5 * (t1 - t0) * _schedule(sde).beta(t0) * inner(gap, gap)",
+        "return 0.5 * (t1 - t0) * sde.schedule.beta(t0) * inner(gap, gap)",
         "tests/ctcontrol_diffusion/test_solvers.py",
     ),
     _of(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ctcontrol import (
     Action,
+    AdditiveNoiseSDE,
     Context,
     ControlProblem,
     ElementwiseActionSDE,
@@ -38,7 +39,7 @@ def constant(value: float) -> OfTime:
 
 
 @dataclass(frozen=True, eq=False)
-class Isotropic(ElementwiseActionSDE):
+class Isotropic(ElementwiseActionSDE, AdditiveNoiseSDE):
     """dX = (pull(t) X + gain(t) a) dt + spread(t) dW."""
 
     pull: OfTime

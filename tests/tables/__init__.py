@@ -12,7 +12,6 @@ from tests.tables.dynamics import GRID as GRID
 from tests.tables.dynamics import NOISES as NOISES
 from tests.tables.dynamics import POLICIES as POLICIES
 from tests.tables.dynamics import SDES as SDES
-from tests.tables.dynamics import SOLVERS as SOLVERS
 from tests.tables.dynamics import VOLATILITIES as VOLATILITIES
 from tests.tables.dynamics import plant as plant
 from tests.tables.dynamics import schedule as schedule
@@ -26,3 +25,5 @@ from tests.tables.learning import ALGORITHMS as ALGORITHMS
 from tests.tables.learning import CRITICS as CRITICS
 from tests.tables.learning import TEST_FUNCTIONS as TEST_FUNCTIONS
 from tests.tables.learning import TRANSFORMS as TRANSFORMS
+from tests.tables.steps import SCHEMES as SCHEMES
+from tests.tables.steps import SOLVERS as SOLVERS

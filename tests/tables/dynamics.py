@@ -10,9 +10,8 @@ from ctcontrol.exact import exploratory_lq, lq, portfolio, tilt
 from ctcontrol.noise import WhiteStream
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.schedule import NoiseSchedule
-from ctcontrol_diffusion.solvers import DDIM
 from tests.helpers import normal
-from tests.problems import Isotropic, LearnedStd, regulator
+from tests.problems import LearnedStd, regulator
 from tests.tables._row import F64, row
 
 # --- dynamics: make() -> sde; state and action are event shapes ------------------------------
@@ -43,19 +42,41 @@ def schedule(floor: float = 0.02) -> NoiseSchedule:
     return NoiseSchedule.from_alphas_cumprod((1 - betas).cumprod(0), floor)
 
 
-def integrator() -> lq.LQProblem:
+def integrator(**changes: Any) -> lq.LQProblem:
     """A plant whose action is added to the state, so that it can absorb the noise."""
     eye = [[1.0, 0.0], [0.0, 1.0]]
-    return lq.LQProblem(
-        A=[[-0.2, 0.5], [-0.4, 0.1]],
-        B=[[0.7, 0.0], [0.0, 0.7]],
-        Q=eye,
-        R=eye,
-        G=eye,
-        volatility=0.4,
-        horizon=1.0,
-        initial_mean=[0.0, 0.0],
+    facts: dict[str, Any] = {
+        "A": [[-0.2, 0.5], [-0.4, 0.1]],
+        "B": [[0.7, 0.0], [0.0, 0.7]],
+        "Q": eye,
+        "R": eye,
+        "G": eye,
+        "volatility": 0.4,
+        "horizon": 1.0,
+        "initial_mean": [0.0, 0.0],
+        **changes,
+    }
+    return lq.LQProblem(**facts)
+
+
+def cart() -> lq.LQProblem:
+    """Position and velocity; noise and action reach the velocity alone."""
+    return integrator(
+        A=[[0.0, 1.0], [-0.5, -0.3]], B=[[0.0], [1.0]], R=[[1.0]], volatility=[[0.0], [0.6]]
     )
+
+
+class Geometric(ct.ElementwiseActionSDE):
+    """dX = (0.3X + a) dt + ½X dW."""
+
+    def free_drift(self, t: ct.Time, x: ct.State, context: ct.Context) -> ct.State:
+        return 0.3 * x
+
+    def action_gain(self, t: ct.Time) -> ct.Scalar:
+        return torch.ones_like(t)
+
+    def volatility(self, t: ct.Time, x: ct.State, a: ct.Action | None = None) -> ct.Volatility:
+        return ct.DiagonalVolatility(0.5 * x)
 
 
 def mixture() -> tilt.MixtureTilt:
@@ -111,6 +132,22 @@ SDES = [
         "ElementwiseLinearSDE",
         lq.ElementwiseLinearSDE,
         lambda: integrator().problem().sde,
+        state=(2,),
+        action=(2,),
+    ),
+    row(
+        "ClosedLoop",
+        ct.ClosedLoopSDE,
+        lambda: ct.ClosedLoopSDE(Geometric(), lambda t, x, c: x.sin()),
+        state=(1,),
+        action=(1,),
+    ),
+    row(
+        "AdditiveClosedLoop",
+        ct.AdditiveClosedLoopSDE,
+        lambda: ct.closed_loop(
+            integrator().problem().sde, ct.GaussianPolicy(lambda t, x, c: x.sin())
+        ),
         state=(2,),
         action=(2,),
     ),
@@ -291,59 +328,6 @@ POLICIES = [
         lambda: portfolio.InvestmentPolicy(portfolio.Investment(0.8, 0.3, 0.5), 1.6, 1.0),
         absorbs=False,
         trained=3,
-    ),
-]
-
-# --- solvers: make() -> solver; sde; intervals (t0, t1) for rows; event shape; orders ----------
-
-SOLVERS = [
-    row(
-        "EulerMaruyama/isotropic",
-        ct.EulerMaruyama,
-        ct.EulerMaruyama,
-        sde=lambda: Isotropic(lambda t: -1 - t, lambda t: 0.5 + t, lambda t: 0.3 + 0.2 * t),
-        state=(3,),
-        action=(3,),
-        absorbs=True,
-    ),
-    row(
-        "EulerMaruyama/dense",
-        ct.EulerMaruyama,
-        ct.EulerMaruyama,
-        sde=lambda: plant().problem().sde,
-        state=(3,),
-        action=(2,),
-        absorbs=False,
-    ),
-    row(
-        "EulerMaruyama/controlled",
-        ct.EulerMaruyama,
-        ct.EulerMaruyama,
-        sde=lambda: investment().sde(),
-        state=(1,),
-        action=(1,),
-        absorbs=False,
-    ),
-    row(
-        "EulerMaruyama/reverse",
-        ct.EulerMaruyama,
-        ct.EulerMaruyama,
-        sde=lambda: ReverseSDE(schedule()),
-        state=(2, 2),
-        action=(2, 2),
-        absorbs=True,
-    ),
-    *(
-        row(
-            f"DDIM/{eta:g}",
-            DDIM,
-            lambda eta=eta: DDIM(eta),
-            sde=lambda: ReverseSDE(schedule()),
-            state=(2, 2),
-            action=(2, 2),
-            absorbs=True,
-        )
-        for eta in (1.0, 0.4)
     ),
 ]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ctcontrol._checks import check_fits
 from ctcontrol._reward import Reward
-from ctcontrol._sde import ActionAffineSDE, ElementwiseActionSDE
+from ctcontrol._sde import ConstantLinearSDE, ElementwiseActionSDE, LinearCoefficients
 from ctcontrol._tensor import inner
 from ctcontrol._typing import Action, Context, Scalar, State, Time
 from ctcontrol._volatility import (
@@ -41,6 +41,12 @@ class ConstantVolatility:
             matrix = diagonal[0] if (diagonal == diagonal[0]).all() else diagonal
         return cls(torch.tensor(matrix, dtype=dtype, device=device))
 
+    def dense(self, states: int) -> Tensor:
+        """σ as a matrix (d, k)."""
+        if self.matrix.ndim == 0:
+            return self.matrix * torch.eye(states).to(self.matrix)
+        return self.matrix.diag() if self.matrix.ndim == 1 else self.matrix
+
     def at(self, t: Time) -> Volatility:
         """The operator for rows at times t."""
         if self.matrix.ndim == 0:
@@ -51,7 +57,7 @@ class ConstantVolatility:
 
 
 @dataclass(frozen=True, eq=False)
-class LinearSDE(ActionAffineSDE):
+class LinearSDE(ConstantLinearSDE):
     """dX = (AX + Bu)dt + σdW.
 
     Attributes:
@@ -73,9 +79,13 @@ class LinearSDE(ActionAffineSDE):
     def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         return self.noise.at(t)
 
+    def coefficients(self) -> LinearCoefficients:
+        d = len(self.A)
+        return LinearCoefficients(self.A, self.B, self.A.new_zeros(d), self.noise.dense(d))
+
 
 @dataclass(frozen=True, eq=False)
-class ElementwiseLinearSDE(ElementwiseActionSDE):
+class ElementwiseLinearSDE(ElementwiseActionSDE, ConstantLinearSDE):
     """dX = (AX + γu)dt + σdW with a number γ: here the action can absorb the noise, as in DDPO.
 
     Attributes:
@@ -96,6 +106,11 @@ class ElementwiseLinearSDE(ElementwiseActionSDE):
 
     def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         return self.noise.at(t)
+
+    def coefficients(self) -> LinearCoefficients:
+        d = len(self.A)
+        B = self.gain * torch.eye(d).to(self.A)
+        return LinearCoefficients(self.A, B, self.A.new_zeros(d), self.noise.dense(d))
 
 
 def linear_sde(

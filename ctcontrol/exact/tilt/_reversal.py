@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ctcontrol._checks import check_nonnegative
 from ctcontrol._reward import Reward
-from ctcontrol._sde import ElementwiseActionSDE
+from ctcontrol._sde import AdditiveNoiseSDE, ElementwiseActionSDE
 from ctcontrol._tensor import inner, like
 from ctcontrol._typing import Action, Context, MeanFunction, Scalar, State, Time
 from ctcontrol._volatility import ScalarVolatility, Volatility
@@ -15,7 +15,7 @@ from ctcontrol.exact.tilt._schedule import ForwardProcess
 
 
 @dataclass(frozen=True)
-class Reversal(ElementwiseActionSDE):
+class Reversal(ElementwiseActionSDE, AdditiveNoiseSDE):
     """dY = [−fY + ½(1 + η²)g²a]dt + ηg dW, f and g at s = T − t; the action a is a score.
 
     With a = ∇log p_s the law of Y_t is p_{T−t} for every η: η = 1 is the time reversal of the
