@@ -40,8 +40,8 @@ check: $(VENV)/.installed-dev  ## Check style, format, types and who may import 
 	$(PY) -m pyright
 	$(VENV)/bin/lint-imports
 
-bench: $(VENV)/.installed-tests  ## Run the benchmarks
-	OMP_NUM_THREADS=1 $(PY) -m pytest tests/benchmarks --benchmark-only $(ARGS)
+bench: $(VENV)/.installed-bench  ## Time simulation beside other libraries (about fifteen minutes)
+	OMP_NUM_THREADS=1 $(PY) -m pytest benchmarks --benchmark-only $(ARGS)
 
 format: $(VENV)/.installed-dev  ## Rewrite the files in the project's format
 	$(PY) -m ruff check --fix .
@@ -77,6 +77,9 @@ $(VENV)/.installed-runtime: pyproject.toml constraints.txt $(PY)
 
 $(VENV)/.installed-tests: $(VENV)/.installed-runtime
 	$(call install,[tests])
+
+$(VENV)/.installed-bench: $(VENV)/.installed-tests
+	$(call install,[bench])
 
 $(VENV)/.installed-docs: $(VENV)/.installed-runtime
 	$(call install,[docs])

