@@ -164,6 +164,21 @@ def rate(
     return Claim(name, statement, order, fit.mean, fit.stderr, tolerance)
 
 
+def order(
+    name: str, statement: str, sizes: Sequence[float], errors: Sequence[float], expected: float
+) -> Claim:
+    """error ∝ size^order where nothing is random: no margin is chosen, the sizes give it.
+
+    With error = c·size^p(1 + O(size)) the slopes between neighbours tend to p like the size. Of
+    sizes r times smaller each the last slope is off by its last change over r − 1: that is
+    taken out, and the size of what is taken out is the tolerance.
+    """
+    logs = [(math.log(s), math.log(abs(e))) for s, e in zip(sizes, errors, strict=True)]
+    steps = [(b - d) / (a - c) for (a, b), (c, d) in zip(logs[-3:-1], logs[-2:], strict=True)]
+    rest = (steps[1] - steps[0]) / (sizes[-2] / sizes[-1] - 1)
+    return Claim(name, statement, expected, steps[1] + rest, 0.0, abs(rest) + IDENTITY)
+
+
 def slope(
     sizes: Sequence[float], errors: Sequence[float], stderrs: Sequence[float] = ()
 ) -> Estimate:

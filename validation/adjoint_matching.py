@@ -9,8 +9,20 @@ from scipy.integrate import quad, solve_ivp
 from ctcontrol import Estimate, TimeGrid, simulate
 from ctcontrol.exact.lq import LinearGaussianLaw
 from ctcontrol.exact.tilt import GaussianTilt
+from validation._chains import nodes
 from validation._problems import correction, gaussian_tilt, seeded
-from validation._report import Plot, Report, Series, Size, at_least, equal, pick, rate, sampled
+from validation._report import (
+    Plot,
+    Report,
+    Series,
+    Size,
+    at_least,
+    equal,
+    order,
+    pick,
+    rate,
+    sampled,
+)
 
 Affine = Callable[[float], tuple[float, float]]
 """t ↦ (constant, slope) of a correction u = constant + slope·x."""
@@ -78,13 +90,8 @@ def gap(first: Affine, second: Affine) -> float:
 
 def simulated(tilt: GaussianTilt, law: LinearGaussianLaw, batch: int, steps: int) -> Estimate:
     """E Σ(u + ã)·x Δ: the gradient of the matching loss along a slope; 0 at the optimum."""
-    run = simulate(
-        tilt.problem(),
-        tilt.score_policy(law),
-        TimeGrid.uniform(1.0, steps),
-        batch,
-        generator=seeded(6),
-    )
+    policy, grid = tilt.score_policy(law), TimeGrid.uniform(1.0, steps)
+    run = simulate(tilt.problem(), policy, grid, batch, generator=seeded(6))
     end, total = run.final[:, 0], torch.zeros(batch, dtype=torch.float64)
     slope = (float(tilt.linear[0]) - float(tilt.quadratic[0, 0]) * end) / tilt.kl_weight
     for k, t in enumerate(run.grid.times[:-1].tolist()):
@@ -92,6 +99,20 @@ def simulated(tilt: GaussianTilt, law: LinearGaussianLaw, batch: int, steps: int
         constant, tilt_of = as_affine(law)(t)
         total += (constant + tilt_of * x - adjoint(tilt, t) * slope) * x / steps
     return Estimate.of(total)
+
+
+def expected(tilt: GaussianTilt, law: LinearGaussianLaw, steps: int) -> float:
+    """The mean of `simulated`, from the Gaussian chain of that many steps."""
+    chain, total = nodes(tilt, law, steps), 0.0
+    m, v = chain.means[:, 0], chain.covariances[:, 0, 0]
+    flow = np.append(np.cumprod(chain.flows[::-1, 0, 0])[::-1], 1.0)  # of X_k into X_N
+    b, K = float(tilt.linear[0]), float(tilt.quadratic[0, 0])
+    for k, t in enumerate(chain.times):
+        constant, slope = as_affine(law)(t)
+        with_end = flow[k] * v[k] + m[k] * m[-1]
+        matching = adjoint(tilt, t) * (b * m[k] - K * with_end) / tilt.kl_weight
+        total += (constant * m[k] + slope * (v[k] + m[k] ** 2) - matching) * chain.step
+    return total
 
 
 def check(size: Size) -> Report:
@@ -106,14 +127,14 @@ def check(size: Size) -> Report:
     pretrained = as_affine(correction(0.0, 0.0))
     at_best, elsewhere = gap(matched(tilt, best), best), gap(matched(tilt, pretrained), pretrained)
     law, distances = pretrained, [gap(pretrained, best)]
-    for _ in range(pick(size, 5, 8)):
+    for _ in range(10):
         law = matched(tilt, law)
         distances.append(gap(law, best))
     one = matched(easy, as_affine(correction(0.5, -0.3)))
     steps, batch = pick(size, 100, 400), pick(size, 10_000, 50_000)
     flat = simulated(tilt, tilt.optimal_policy(), batch, steps)
     slope = simulated(tilt, correction(0.0, 0.0), batch, steps)
-    near = (0.4, 0.2, 0.1, 0.05)
+    near, fine = (0.4, 0.2, 0.1, 0.05), (100, 200, 400)
     moved = [
         gap(matched(tilt, _mixed(best, pretrained, s)), _mixed(best, pretrained, s)) for s in near
     ]
@@ -142,20 +163,26 @@ def check(size: Size) -> Report:
                 elsewhere,
                 0.5,
             ),
-            rate("linear_gap", "distance to the target ∝ distance to u*", near, moved, 1.0, 0.15),
+            rate("linear_gap", "distance to the target ∝ distance to u*", near, moved, 1.0, 0.001),
             equal(
                 "converged",
-                "after some regressions: distance to u*",
+                "after ten regressions: distance to u*",
                 distances[-1],
                 0,
-                0.05 * distances[0],
+                1e-7,
             ),
             sampled(
                 "gradient_at_optimum",
-                f"simulated gradient of the loss at u*, {steps} steps",
+                f"simulated gradient of the loss at u*, {steps} steps, and exactly",
                 flat,
-                0.0,
-                2.0 / steps,
+                expected(tilt, tilt.optimal_policy(), steps),
+            ),
+            order(
+                "gradient_vanishes",
+                "which is O(Δt)",
+                [1.0 / n for n in fine],
+                [expected(tilt, tilt.optimal_policy(), n) for n in fine],
+                1.0,
             ),
             at_least(
                 "gradient_elsewhere",

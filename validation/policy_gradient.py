@@ -10,7 +10,7 @@ from ctcontrol.exact.lq import (
     LQProblem,
     StationaryLQ,
 )
-from validation._gradients import analytic, samples
+from validation._gradients import analytic, expectation, samples
 from validation._problems import (
     central,
     correction,
@@ -25,6 +25,7 @@ from validation._report import (
     Series,
     Size,
     equal,
+    order,
     pick,
     sampled,
 )
@@ -90,11 +91,12 @@ def check(size: Size) -> Report:
     }
     td, ito = TemporalDifferenceAdvantage(), ItoAdvantage()
     with_q = Estimate.of(samples(0.1, 50, batch, ito, chain=False))
-    with_integral = Estimate.of(analytic(50, batch))
+    with_integral = Estimate.of(analytic(0.1, 50, batch))
+    on_the_grid = expectation(0.1, 50)
     finite, infinite = differences()
     occupation, dK = occupation_estimate(10 * batch)
 
-    counts = (10, 25, 50)
+    counts, fine = (10, 25, 50), (100, 200, 400)
     found = [Estimate.of(samples(0.1, n, batch, td, chain=True)) for n in counts]
     limit = float(two_states().gradient(two_state_law(0.1)).offset[0])
     return Report(
@@ -128,13 +130,19 @@ def check(size: Size) -> Report:
                 found[1],
                 truth[25],
             ),
-            sampled("closed_form", "E[∇log π q]", with_q, truth[50], 0.5 / 50),
+            sampled("closed_form", "E[∇log π q], 50 steps", with_q, on_the_grid),
             sampled(
                 "integrated",
                 "E[∂_a q] with the action integrated out",
                 with_integral,
-                truth[50],
-                0.5 / 50,
+                on_the_grid,
+            ),
+            order(
+                "limit",
+                "which tends to ∇J: the gap is O(Δt)",
+                [1.0 / n for n in fine],
+                [expectation(0.1, n) - limit for n in fine],
+                1.0,
             ),
         ),
         plot=Plot(
