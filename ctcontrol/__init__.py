@@ -18,6 +18,7 @@ from ctcontrol._checks import check_rows as check_rows
 from ctcontrol._closed_loop import closed_loop as closed_loop
 from ctcontrol._episodes import Episodes as Episodes
 from ctcontrol._estimate import Estimate as Estimate
+from ctcontrol._estimation import estimate as estimate
 from ctcontrol._gaussian import Gaussian as Gaussian
 from ctcontrol._girsanov import action_log_ratio as action_log_ratio
 from ctcontrol._girsanov import kl_rates as kl_rates
@@ -30,6 +31,7 @@ from ctcontrol._link import CosSin as CosSin
 from ctcontrol._link import Linear as Linear
 from ctcontrol._link import Link as Link
 from ctcontrol._link import Variance as Variance
+from ctcontrol._multilevel import multilevel as multilevel
 from ctcontrol._natural import NaturalUpdater as NaturalUpdater
 from ctcontrol._occupation import occupation_mass as occupation_mass
 from ctcontrol._occupation import random_horizon as random_horizon
@@ -126,9 +128,14 @@ from ctcontrol.critics import SarsaFit as SarsaFit
 from ctcontrol.critics import StateFunctions as StateFunctions
 from ctcontrol.critics import TemporalDifferenceFit as TemporalDifferenceFit
 from ctcontrol.critics import TestFunction as TestFunction
+from ctcontrol.noise import Antithetic as Antithetic
 from ctcontrol.noise import BrownianPath as BrownianPath
+from ctcontrol.noise import Coarsened as Coarsened
+from ctcontrol.noise import MomentMatched as MomentMatched
 from ctcontrol.noise import NoiseSource as NoiseSource
 from ctcontrol.noise import NoiseStream as NoiseStream
+from ctcontrol.noise import SeededNoise as SeededNoise
+from ctcontrol.noise import Sobol as Sobol
 from ctcontrol.noise import WhiteNoise as WhiteNoise
 from ctcontrol.noise import ZeroNoise as ZeroNoise
 from ctcontrol.solvers import SRA1 as SRA1

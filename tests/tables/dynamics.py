@@ -343,4 +343,26 @@ NOISES = [
         lambda horizon, shape: ct.BrownianPath(horizon, shape, seed=13),
         scale=1.0,
     ),
+    row("Antithetic", ct.Antithetic, lambda horizon, shape: ct.Antithetic(12), scale=1.0),
+    row(
+        "MomentMatched",
+        ct.MomentMatched,
+        lambda horizon, shape: ct.MomentMatched(12, group=16),
+        scale=1.0,
+    ),
+    row("Sobol/bridge", ct.Sobol, lambda horizon, shape: ct.Sobol(12), scale=1.0),
+    row(
+        "Sobol/pca",
+        ct.Sobol,
+        lambda horizon, shape: ct.Sobol(12, scrambles=8, construction="pca"),
+        scale=1.0,
+    ),
+    row(
+        "Coarsened",
+        ct.Coarsened,
+        lambda horizon, shape: ct.Coarsened(
+            ct.WhiteNoise(12), ct.TimeGrid.from_times([0.0, 0.1, 0.2, 0.25, 0.5, 0.9, 0.95, 1.0])
+        ),
+        scale=1.0,
+    ),
 ]
