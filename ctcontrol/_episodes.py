@@ -14,7 +14,7 @@ from ctcontrol._simulate import check_run
 from ctcontrol._tensor import fill
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Action, Scalar, State
-from ctcontrol.noise import WhiteStream
+from ctcontrol.noise import Tile, WhiteNoise
 from ctcontrol.solvers import EulerMaruyama, Solver
 
 
@@ -59,13 +59,14 @@ class Episodes:
         self.batch = check_count("batch", batch)
         self.generator = generator
         self.solver = solver or EulerMaruyama()
-        self._noise = WhiteStream(draw_seed(generator))
         self.reset()
 
     def reset(self) -> State:
         """Draw new initial states and return them, (batch, *state)."""
         self.index = 0
         self.state, self.context = self.problem.initial(self.batch, self.generator)
+        whole = Tile(self.grid, 0, 0, self.batch, self.batch)
+        self._noise = WhiteNoise(draw_seed(self.generator)).stream(whole)
         return self.state
 
     @property

@@ -3,22 +3,23 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError, ShapeError, check_rows
 from ctcontrol._gaussian import Gaussian
+from ctcontrol._motion import AffineStep, Decision, HeldAction, LinearFeedback, Motion, affine_steps
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._record import Kept, Record, Step, join
 from ctcontrol._reward import TerminalReward
-from ctcontrol._sde import ActionAffineSDE
 from ctcontrol._tensor import like
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Context, State, Time
 from ctcontrol.noise import NoiseSource, Tile, WhiteNoise, seed_of
-from ctcontrol.solvers import Solver
+from ctcontrol.solvers import Scheme, Solver
 
 Stop = Callable[[Time, State, Context], Tensor]
 """(t, x, context) -> (batch,) booleans: which paths end at this node of the grid."""
@@ -31,8 +32,13 @@ class Run:
     problem: ControlProblem
     policy: Policy
     grid: TimeGrid
-    solver: Solver
+    solver: Scheme
     stop: Stop | None = None
+
+    @cached_property
+    def affine(self) -> list[AffineStep] | None:
+        """The steps, where they are affine."""
+        return affine_steps(self.problem, self.policy, self.solver, self.grid)
 
 
 def run_tiles(
@@ -75,42 +81,38 @@ def roll(
     record: Record[Kept],
 ) -> Kept:
     """One tile of paths, from 0 to the horizon; differentiable where gradients are enabled."""
-    problem, policy, solver, batch = run.problem, run.policy, run.solver, tile.batch
-    sde, reward, regularizer = problem.sde, problem.reward, problem.regularizer
-    # E[X'|x] averages over the action too where the step is affine in it; elsewhere
-    # E[X'|x, a] is taken, and what remains is a martingale difference all the same.
-    affine = isinstance(sde, ActionAffineSDE)
-    pays = not isinstance(reward, TerminalReward)
-
+    problem, reward, regularizer = run.problem, run.problem.reward, run.problem.regularizer
+    batch, pays = tile.batch, not isinstance(reward, TerminalReward)
     x, context = problem.initial(batch, generator)
     _check_start(x, batch)
     source = (noise or WhiteNoise(draw_seed(generator))).stream(tile)
     record.begin(x, context)
+    motion = _motion(run, record, x, pays, generator)
     nodes = [t.expand(batch) for t in run.grid.times.to(x).unbind()]
     paid = anchor = amount = dw = alive = ended = None
     for k, (begin, end) in enumerate(run.grid.intervals()):
         t0, t1 = nodes[k], nodes[k + 1]
         if run.stop is not None:
             alive, ended = _stopped(run.stop, alive, ended, t0, x, context)
-        law = policy.dist(t0, x, context)
+        known = motion.decide(k, t0, t1, x, context)
+        law, a = known.law, known.action
         if k == 0:
-            _check_law(law, x)
-        a = law.mean if policy_is_sure(law.std) else law.sample(generator)
-        if pays:
+            _check_decision(known, x)
+        if known.paid is not None:
+            paid = known.paid
+        elif pays and a is not None:
             paid = check_rows("reward.running", reward.running(t0, x, a, context), batch)
-        center = solver.mean(sde, t0, t1, x, law.mean if affine else a, context)
-        moved = solver.mean(sde, t0, t1, x, a, context) if affine and a is not law.mean else center
         if dw is None:
-            _check_step(center, x)
-            dw = sde.volatility(t0, x, a).noise_like(x)
-        moved = moved + solver.noise(sde, t0, t1, x, a, source.increment(begin, end, dw))
-        if regularizer is not None:
+            dw = motion.noise_like(t0, x, a)
+        dw = source.increment(begin, end, dw)
+        moved = motion.move(k, t0, t1, x, known, dw, context)
+        if regularizer is not None and law is not None and isinstance(run.solver, Solver):
             anchor = regularizer.anchor(t0, x, context)
-            amount = regularizer.amount(solver, sde, t0, t1, x, law, anchor, context)
+            amount = regularizer.amount(run.solver, problem.sde, t0, t1, x, law, anchor, context)
             check_rows("regularizer.amount", amount, batch)
         if alive is not None:
             moved = torch.where(like(alive, x), moved, x)
-        record.add(Step(k, t0, x, law, a, center, moved, paid, amount, anchor, alive))
+        record.add(Step(k, t0, x, law, a, known.center, moved, paid, amount, anchor, alive))
         x = moved
     terminal = check_rows("reward.terminal", reward.terminal(x, context), batch)
     return record.end(x, terminal, ended)
@@ -119,6 +121,17 @@ def roll(
 def draw_seed(generator: torch.Generator) -> int:
     """A seed from a generator."""
     return int(torch.randint(2**62, (), generator=generator, device=generator.device))
+
+
+def _motion(
+    run: Run, record: Record[Kept], x: State, pays: bool, generator: torch.Generator
+) -> Motion:
+    """The cheapest way to make the steps that gives all that is asked for."""
+    steps, regularized = run.affine, run.problem.regularizer is not None
+    if steps is None or record.needs_laws or regularized or not steps[0].fits(x):
+        return HeldAction(run.problem.sde, run.policy, run.solver, generator)
+    innovations = record.needs_innovations
+    return LinearFeedback(steps, pays=pays, tells=innovations, keeps=innovations)
 
 
 def _stopped(
@@ -159,15 +172,16 @@ def _check_law(law: Gaussian, x: Tensor) -> None:
         )
 
 
+def _check_decision(known: Decision, x: Tensor) -> None:
+    if known.law is not None:
+        _check_law(known.law, x)
+    if known.center is not None:
+        _check_step(known.center, x)
+
+
 def _check_step(center: Tensor, x: Tensor) -> None:
     if center.shape != x.shape:
         raise ShapeError(
             f"a step from states of shape {tuple(x.shape)} has the mean {tuple(center.shape)}; "
             "the drift must have the shape of the state, so make the actions fit the dynamics"
         )
-
-
-def policy_is_sure(std: Tensor) -> bool:
-    """Whether no row has any exploration, so that drawing would only cost time."""
-    distinct = std[tuple(slice(1) if step == 0 else slice(None) for step in std.stride())]
-    return not bool((distinct != 0).any())

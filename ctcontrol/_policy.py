@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,19 @@ from ctcontrol._sde import ElementwiseActionSDE, of_kind
 from ctcontrol._tensor import fill, like
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Context, MeanFunction, State, Time
-from ctcontrol.solvers import Solver
+from ctcontrol.solvers import Scheme, Solver
+
+
+class Feedback(NamedTuple):
+    """The action k − K x.
+
+    Attributes:
+        gain: K, (m, d).
+        offset: k, (m,).
+    """
+
+    gain: Tensor
+    offset: Tensor
 
 
 class Policy(nn.Module, ABC):
@@ -28,7 +41,14 @@ class Policy(nn.Module, ABC):
     def dist(self, t: Time, x: State, context: Context) -> Gaussian:
         """The law of the action at each row."""
 
-    def check_solver(self, solver: Solver) -> None:
+    def feedback(self, times: Sequence[float]) -> list[Feedback] | None:
+        """One (K, k) a time if the action is k − K x for sure, else None.
+
+        Override where it is: rollouts of linear dynamics are then faster.
+        """
+        return None
+
+    def check_solver(self, solver: Scheme) -> None:
         """Raise `CtcontrolError` if rollouts of this policy need another solver; most need none.
 
         Override only where the law depends on the scheme.
@@ -126,7 +146,7 @@ class NoiseAbsorbingPolicy(Policy):
         self.nodes: Tensor
         self.table: Tensor
 
-    def check_solver(self, solver: Solver) -> None:
+    def check_solver(self, solver: Scheme) -> None:
         """Only the scheme whose noise it absorbs leaves the law of the rollout as it was."""
         if solver != self.solver:
             raise CtcontrolError(

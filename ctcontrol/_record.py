@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -49,11 +49,11 @@ class Rollout:
     context: Context
 
 
-@dataclass(frozen=True, eq=False)
-class Step:
+class Step(NamedTuple):
     """One step of a tile of paths, as the loop hands it over.
 
     Attributes:
+        law, action: None where nobody asked for them.
         center: E[X'|X] where the scheme knows it, else None.
         reward: r per unit of time, or None for none.
         penalty: the regularizer's amount over the step, or None for none.
@@ -63,8 +63,8 @@ class Step:
     k: int
     t0: Tensor
     x: Tensor
-    law: Gaussian
-    action: Tensor
+    law: Gaussian | None
+    action: Tensor | None
     center: Tensor | None
     moved: Tensor
     reward: Tensor | None
@@ -77,7 +77,15 @@ Kept = TypeVar("Kept", Trajectory, Rollout)
 
 
 class Record(ABC, Generic[Kept]):
-    """Sees every step of one tile."""
+    """Sees every step of one tile.
+
+    Attributes:
+        needs_laws: whether the law of every action must be known.
+        needs_innovations: whether E[X'|X] must be.
+    """
+
+    needs_laws: bool
+    needs_innovations: bool
 
     @abstractmethod
     def begin(self, x: State, context: Context) -> None:
@@ -95,6 +103,9 @@ class Record(ABC, Generic[Kept]):
 class Everything(Record[Trajectory]):
     """All steps, as a `Trajectory`."""
 
+    needs_laws = True
+    needs_innovations = True
+
     def __init__(self, problem: ControlProblem, grid: TimeGrid) -> None:
         self.problem, self.grid = problem, grid
         self.states: list[Tensor] = []
@@ -111,15 +122,17 @@ class Everything(Record[Trajectory]):
     def end(self, x: State, terminal: Scalar, times: Tensor | None) -> Trajectory:
         steps, problem = self.steps, self.problem
         none = torch.zeros_like(terminal)
-        means = torch.stack([s.law.mean for s in steps])
-        sure = all(s.action is s.law.mean for s in steps)
+        laws = [s.law for s in steps if s.law is not None]
+        drawn = [s.action for s in steps if s.action is not None]
+        means = torch.stack([law.mean for law in laws])
+        sure = all(a is law.mean for a, law in zip(drawn, laws, strict=True))
         anchors = [s.anchor for s in steps if s.anchor is not None]
         trajectory = Trajectory(
             grid=self.grid,
             states=torch.stack(self.states),
-            actions=means if sure else torch.stack([s.action for s in steps]),
+            actions=means if sure else torch.stack(drawn),
             means=means,
-            stds=torch.stack([s.law.std for s in steps]),
+            stds=torch.stack([law.std for law in laws]),
             innovations=torch.stack([s.moved - s.center for s in steps if s.center is not None]),
             rewards=torch.stack([none if s.reward is None else s.reward for s in steps]),
             penalties=torch.stack([none if s.penalty is None else s.penalty for s in steps]),
@@ -151,6 +164,7 @@ class Sums(Record[Rollout]):
         self, problem: ControlProblem, grid: TimeGrid, nodes: Sequence[int], value: Value | None
     ) -> None:
         self.problem, self.value = problem, value
+        self.needs_laws, self.needs_innovations = False, value is not None
         self.nodes = frozenset(nodes)
         times = grid.times.tolist()
         self.weights = [math.exp(-problem.discount * t) for t in times]
@@ -175,7 +189,9 @@ class Sums(Record[Rollout]):
             self.divergence = self.divergence + amount
             self.returns = self.returns.sub(amount, alpha=weight * self.problem.penalty_weight)
         if self.value is not None and self.martingale is not None and step.center is not None:
-            slope = self.value.gradient(step.t0, step.x, self.context, step.law.mean)
+            slope = self.value.gradient(
+                step.t0, step.x, self.context, step.action if step.law is None else step.law.mean
+            )
             gained = inner(slope, step.moved - step.center)
             gained = gained if alive is None else gained * alive
             self.martingale = self.martingale.add(gained, alpha=weight)

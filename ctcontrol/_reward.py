@@ -3,10 +3,34 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
+from ctcontrol._policy import Feedback
+from ctcontrol._tensor import inner, linear
 from ctcontrol._typing import Action, Context, Scalar, State, Time
+
+
+class QuadraticForm(NamedTuple):
+    """xᵀPx + 2pᵀx + c.
+
+    Attributes:
+        matrix: P, (d, d).
+        slope: p, (d,), or None for none.
+        constant: c, ().
+    """
+
+    matrix: Tensor
+    slope: Tensor | None
+    constant: Tensor
+
+    def __call__(self, x: State) -> Scalar:
+        """One number a row, (batch,)."""
+        image = linear(self.matrix, x)
+        if self.slope is None:
+            return inner(x, image)
+        return inner(x, image + 2 * self.slope) + self.constant
 
 
 class Reward(ABC):
@@ -19,6 +43,13 @@ class Reward(ABC):
     @abstractmethod
     def terminal(self, x: State, context: Context) -> Scalar:
         """h(x)."""
+
+    def under(self, feedback: Feedback) -> QuadraticForm | None:
+        """x ↦ r(t, x, k − K x) if that is a quadratic form that no time changes, else None.
+
+        Override where it is: rollouts under linear feedback are then faster.
+        """
+        return None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from ctcontrol._time_grid import TimeGrid
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._value import Value
 from ctcontrol.noise import NoiseSource, ZeroNoise
-from ctcontrol.solvers import EulerMaruyama, Solver
+from ctcontrol.solvers import EulerMaruyama, Scheme, Solver
+from ctcontrol.solvers._base import GAUSSIAN
 
 POLICIES = (
     "GaussianPolicy takes a function of the mean action, and a law of ctcontrol.exact has a policy "
@@ -30,7 +31,7 @@ def simulate(
     batch: int,
     *,
     generator: torch.Generator,
-    solver: Solver | None = None,
+    solver: Scheme | None = None,
     noise: NoiseSource | None = None,
     store: Literal["all"] = "all",
 ) -> Trajectory: ...
@@ -44,7 +45,7 @@ def simulate(
     batch: int,
     *,
     generator: torch.Generator,
-    solver: Solver | None = None,
+    solver: Scheme | None = None,
     noise: NoiseSource | None = None,
     store: Literal["checkpoints", "none"],
     stop: Stop | None = None,
@@ -59,7 +60,7 @@ def simulate(
     batch: int,
     *,
     generator: torch.Generator,
-    solver: Solver | None = None,
+    solver: Scheme | None = None,
     noise: NoiseSource | None = None,
     store: Store = "all",
     stop: Stop | None = None,
@@ -77,7 +78,8 @@ def simulate(
         grid: decision times; must end at the problem's horizon.
         batch: number of paths.
         generator: source of the initial states, the actions and, by default, the noise.
-        solver: the scheme; Euler–Maruyama by default.
+        solver: the scheme; Euler–Maruyama by default. Where the law of a step is asked for (all
+            steps stored, a martingale, a regularizer) it must be a `Solver`, whose law is known.
         noise: the Brownian increments; white noise with a seed from `generator` by default.
         store: `all` steps, as a `Trajectory`; or their sums alone, as a `Rollout` whose memory
             does not grow with the number of steps: `none`, or with the states at about √N nodes,
@@ -95,15 +97,17 @@ def simulate(
     check_count("batch", batch)
     check_run(problem, grid, generator)
     check_kind("policy", policy, Policy, POLICIES)
-    check_kind("solver", solver or EulerMaruyama(), Solver, "take EulerMaruyama()")
     solver = solver or EulerMaruyama()
+    check_kind("solver", solver, Scheme, "take EulerMaruyama()")
+    if store == "all" or martingale is not None or problem.regularizer is not None:
+        check_kind("solver", solver, Solver, GAUSSIAN)
     policy.check_solver(solver)
     if store == "all" and (stop is not None or martingale is not None):
         raise CtcontrolError(
             "with all steps stored paths run to the horizon and no martingale is summed; pass "
             'store="none" or "checkpoints" with stop and martingale'
         )
-    noise = _noise_for(policy, noise)
+    noise = noise_for(policy, noise)
     run = Run(problem, policy, grid, solver, stop)
     nodes = checkpoints(grid.steps) if store == "checkpoints" else ()
     with torch.no_grad():
@@ -114,7 +118,8 @@ def simulate(
         )
 
 
-def _noise_for(policy: Policy, noise: NoiseSource | None) -> NoiseSource | None:
+def noise_for(policy: Policy, noise: NoiseSource | None) -> NoiseSource | None:
+    """The noise of a rollout of this policy; raises `CtcontrolError` if it takes no other."""
     if not policy.absorbs_noise:
         return noise
     if noise is not None:

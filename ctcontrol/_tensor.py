@@ -21,8 +21,24 @@ def span(t0: Tensor, t1: Tensor, x: Tensor) -> Tensor:
     return like(t1 - t0, x)
 
 
+def linear(matrix: Tensor, x: Tensor) -> Tensor:
+    """M x for every row of `x`: (m, d) × (batch, d) -> (batch, m), laid out in columns.
+
+    A product of a small matrix with few long rows is several times faster for BLAS than one of
+    many short rows with a small matrix, and elementwise operations keep the layout.
+    """
+    return (matrix @ x.mT).mT
+
+
+def columns(x: Tensor) -> Tensor:
+    """Vectors (batch, d) laid out in columns, other states as they are."""
+    return x.mT.contiguous().mT if x.ndim == 2 else x
+
+
 def inner(u: Tensor, v: Tensor) -> Tensor:
     """⟨u, v⟩ over all event axes: (batch, *event) × (batch, *event) -> (batch,)."""
+    if u.ndim == 2 and u.shape[1] == 1:
+        return (u * v)[:, 0]  # nothing to sum
     return (u * v).flatten(1).sum(1) if u.ndim > 1 else u * v
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError
-from ctcontrol._tensor import inner, like, shared
+from ctcontrol._tensor import inner, like, linear, shared
 from ctcontrol._typing import Noise, Scalar, State
 
 
@@ -87,11 +87,11 @@ class DenseVolatility(Volatility):
     value: Float[Tensor, "*batch d k"]
 
     def noise_like(self, x: State) -> Noise:
-        return x.new_empty(len(x), self.value.shape[-1])
+        return x.new_empty(self.value.shape[-1], len(x)).mT  # as the product that follows likes it
 
     def mul(self, noise: Noise) -> State:
         if self.value.ndim == 2:
-            return noise @ self.value.mT
+            return linear(self.value, noise)
         return torch.einsum("...dk,...k->...d", self.value, noise)
 
     def whiten(self, v: State) -> Noise:

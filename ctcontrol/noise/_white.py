@@ -19,10 +19,14 @@ class WhiteNoise(SeededNoise):
 
     Attributes:
         seed: ≥ 0.
+        single: draw float64 noise in float32, which is twice as fast: its numbers are multiples of
+            2⁻²⁴ of their size and none exceeds 5.8 standard deviations.
     """
 
+    single: bool = False
+
     def stream(self, tile: Tile) -> NoiseStream:
-        return WhiteStream(seed_of(self.seed, tile.index))
+        return WhiteStream(seed_of(self.seed, tile.index), single=self.single)
 
 
 class WhiteStream(NoiseStream):
@@ -30,10 +34,12 @@ class WhiteStream(NoiseStream):
 
     Args:
         seed: of the stream, ≥ 0.
+        single: draw float64 noise in float32.
     """
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, *, single: bool = False) -> None:
+        self.seed, self.single = seed, single
+        self._draft: Tensor | None = None
         self._fast: np.random.Generator | None = None
         self._general: torch.Generator | None = None
 
@@ -48,6 +54,10 @@ class WhiteStream(NoiseStream):
         if out.ndim == 2 and not out.is_contiguous() and out.mT.is_contiguous():
             self.normal(std, out.mT)  # states in columns: fill memory in its order
             return out
+        if out.dtype == torch.float64 and self.single:
+            if self._draft is None or self._draft.shape != out.shape:
+                self._draft = torch.empty_like(out, dtype=torch.float32)
+            return out.copy_(self.normal(std, self._draft))
         if out.dtype == torch.float64 and out.device.type == "cpu" and out.is_contiguous():
             if self._fast is None:
                 self._fast = np.random.Generator(np.random.SFC64(self.seed))

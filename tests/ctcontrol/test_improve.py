@@ -154,7 +154,7 @@ def test_a_waiting_policy_lets_the_value_learn(critic: MonteCarloFit) -> None:
         critic=critic,
         critic_updater=Updater.adam(value, 0.02),
         policy_waits=40,
-        batch=256,
+        batch=512,
     )
     assert all(torch.equal(before[n], p) for n, p in policy.state_dict().items())
     assert {t.updates for t in turns} == {0}

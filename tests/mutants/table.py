@@ -91,9 +91,9 @@ MUTANTS = (
     ),
     _of(
         "the drawn action, not its mean, in the KL",
-        "ctcontrol/_simulate.py",
-        "regularizer.amount(solver, sde, t0, t1, x, law, anchor, context)",
-        "regularizer.amount(solver, sde, t0, t1, x, type(law)(a, law.std), anchor, context)",
+        "ctcontrol/_loop.py",
+        "t0, t1, x, law, anchor, context)",
+        "t0, t1, x, type(law)(a, law.std), anchor, context)",
         "tests/ctcontrol/test_regularizer.py",
         "tests/ctcontrol/test_simulate.py",
     ),
@@ -130,9 +130,9 @@ MUTANTS = (
     ),
     _of(
         "noise ∝ Δt in place of √Δt",
-        "ctcontrol/_noise.py",
-        ".mul_(math.sqrt(t1 - t0))",
-        ".mul_(t1 - t0)",
+        "ctcontrol/noise/_white.py",
+        "self.normal(math.sqrt(t1 - t0), out)",
+        "self.normal(t1 - t0, out)",
         "tests/ctcontrol/test_noise.py",
         "tests/contracts/test_noise.py",
     ),
@@ -155,8 +155,8 @@ MUTANTS = (
     _of(
         "cost taken for reward",
         "ctcontrol/exact/lq/_dynamics.py",
-        "return -inner(x, x @ self.G)",
-        "return inner(x, x @ self.G)",
+        "return -inner(x, linear(self.G, x))",
+        "return inner(x, linear(self.G, x))",
         _LQ + "test_problem.py",
     ),
     _of(

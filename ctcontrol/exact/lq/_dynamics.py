@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctcontrol._checks import check_fits
-from ctcontrol._reward import Reward
+from ctcontrol._policy import Feedback
+from ctcontrol._reward import QuadraticForm, Reward
 from ctcontrol._sde import ConstantLinearSDE, ElementwiseActionSDE, LinearCoefficients
-from ctcontrol._tensor import inner
+from ctcontrol._tensor import inner, linear
 from ctcontrol._typing import Action, Context, Scalar, State, Time
 from ctcontrol._volatility import (
     DenseVolatility,
@@ -71,10 +72,10 @@ class LinearSDE(ConstantLinearSDE):
     noise: ConstantVolatility
 
     def free_drift(self, t: Time, x: State, context: Context) -> State:
-        return check_fits("the state", x, len(self.A), self.A.dtype) @ self.A.mT
+        return linear(self.A, check_fits("the state", x, len(self.A), self.A.dtype))
 
     def action_drift(self, t: Time, a: Action) -> State:
-        return check_fits("the action", a, self.B.shape[1], self.B.dtype) @ self.B.mT
+        return linear(self.B, check_fits("the action", a, self.B.shape[1], self.B.dtype))
 
     def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         return self.noise.at(t)
@@ -99,10 +100,10 @@ class ElementwiseLinearSDE(ElementwiseActionSDE, ConstantLinearSDE):
     noise: ConstantVolatility
 
     def free_drift(self, t: Time, x: State, context: Context) -> State:
-        return check_fits("the state", x, len(self.A), self.A.dtype) @ self.A.mT
+        return linear(self.A, check_fits("the state", x, len(self.A), self.A.dtype))
 
     def action_gain(self, t: Time) -> Scalar:
-        return torch.full_like(t, self.gain)
+        return t.new_tensor(self.gain).expand(len(t))
 
     def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         return self.noise.at(t)
@@ -131,13 +132,13 @@ class QuadraticReward(Reward):
     Attributes:
         Q: (d, d).
         R: (m, m).
-        S: (d, m).
+        S: (d, m), or None for none.
         G: (d, d).
     """
 
     Q: Float[Tensor, "d d"]
     R: Float[Tensor, "m m"]
-    S: Float[Tensor, "d m"]
+    S: Float[Tensor, "d m"] | None
     G: Float[Tensor, "d d"]
 
     @classmethod
@@ -145,14 +146,26 @@ class QuadraticReward(Reward):
         cls, Q: Array, R: Array, S: Array, G: Array, dtype: torch.dtype, device: torch.device | str
     ) -> "QuadraticReward":
         """From numpy matrices."""
-        return cls(*(torch.tensor(x, dtype=dtype, device=device) for x in (Q, R, S, G)))
+        Q_, R_, S_, G_ = (torch.tensor(x, dtype=dtype, device=device) for x in (Q, R, S, G))
+        return cls(Q_, R_, S_ if S.any() else None, G_)
 
     def running(self, t: Time, x: State, a: Action, context: Context) -> Scalar:
         check_fits("the action", a, len(self.R), self.R.dtype)
-        return -(inner(x, x @ self.Q + 2 * a @ self.S.mT) + inner(a, a @ self.R))
+        cost = inner(x, linear(self.Q, x)) + inner(a, linear(self.R, a))
+        if self.S is not None:
+            cost = cost + 2 * inner(x, linear(self.S, a))
+        return -cost
 
     def terminal(self, x: State, context: Context) -> Scalar:
-        return -inner(x, x @ self.G)
+        return -inner(x, linear(self.G, x))
+
+    def under(self, feedback: Feedback) -> QuadraticForm:
+        K, k = feedback
+        S = self.Q.new_zeros(K.mT.shape) if self.S is None else self.S
+        SK, RK = S @ K, self.R @ K
+        matrix = self.Q - SK - SK.mT + K.mT @ RK
+        slope = (RK.mT - S) @ k if bool(k.any()) else None
+        return QuadraticForm(-matrix, slope, -(k @ self.R @ k))
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,4 +191,4 @@ class GaussianInitialLaw:
 
     def __call__(self, batch: int, generator: torch.Generator) -> tuple[Tensor, None]:
         noise = torch.empty(batch, len(self.mean), dtype=self.mean.dtype, device=self.mean.device)
-        return self.mean + noise.normal_(generator=generator) @ self.root.mT, None
+        return self.mean + linear(self.root, noise.normal_(generator=generator)), None

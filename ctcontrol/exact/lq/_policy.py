@@ -1,12 +1,16 @@
 """Linear-Gaussian policies as modules, for learners and for the simulator."""
 
+from bisect import bisect_right
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ctcontrol._checks import CtcontrolError, check_fits
 from ctcontrol._gaussian import Gaussian
-from ctcontrol._policy import Policy
+from ctcontrol._policy import Feedback, Policy
+from ctcontrol._tensor import linear
 from ctcontrol._typing import Context, State, Time
 from ctcontrol.exact.lq._arrays import Numbers, as_array
 from ctcontrol.exact.lq._law import LinearGaussianLaw
@@ -74,13 +78,22 @@ class LinearGaussianPolicy(Policy):
         """The law of the action at rows (t, x)."""
         check_fits("the state", x, self.gain.shape[-1], self.gain.dtype)
         if self.constant:
-            mean = self.offset - x @ self.gain.mT
+            mean = self.offset - linear(self.gain, x)
         else:
             # Compared in the dtype of t, so that a node is on the same side in every dtype.
             jumps = torch.tensor(self.times[1:-1], dtype=t.dtype, device=t.device)
             piece = torch.searchsorted(jumps, t.contiguous(), right=True)
             mean = self.offset[piece] - torch.einsum("bmd,bd->bm", self.gain[piece], x)
         return Gaussian(mean, self.std.expand_as(mean))
+
+    def feedback(self, times: Sequence[float]) -> list[Feedback] | None:
+        if bool((self.log_std > -torch.inf).any()):
+            return None
+        if self.constant:
+            return [Feedback(self.gain, self.offset)] * len(times)
+        pieces = [Feedback(*piece) for piece in zip(self.gain, self.offset, strict=True)]
+        jumps = self.times[1:-1]
+        return [pieces[bisect_right(jumps, t)] for t in times]
 
     def law(self) -> LinearGaussianLaw:
         """A snapshot as plain arrays, for the exact formulas."""
@@ -107,6 +120,17 @@ class FixedLinearGaussianPolicy(Policy):
     def law(self) -> LinearGaussianLaw:
         """The arrays it was made from."""
         return self._law
+
+    def feedback(self, times: Sequence[float]) -> list[Feedback] | None:
+        gain, offset, covariance = self._law.schedules
+        if any(covariance(t).any() for t in times):
+            return None
+        one = isinstance(gain, Constant) and isinstance(offset, Constant)
+        found = [
+            Feedback(torch.tensor(gain(t)), torch.tensor(offset(t)))
+            for t in (times[:1] if one else times)
+        ]
+        return found * len(times) if one else found
 
     def dist(self, t: Time, x: State, context: Context) -> Gaussian:
         """The law of the action at rows (t, x)."""

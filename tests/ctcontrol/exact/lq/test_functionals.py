@@ -45,7 +45,8 @@ def test_the_gradient_is_that_of_the_return(case: Case, seed: int) -> None:
         found = slope(lambda by, n=name, v=direction: lq.expected_return(moved(law, n, v, by)))
         expected = (exact * direction).sum()
         reach = np.abs(exact).sum() * np.abs(direction).max()
-        assert abs(found - expected) < 1e-6 * max(1.0, reach), name
+        # a difference of two returns loses the digits that they share
+        assert abs(found - expected) < 1e-6 * max(1.0, reach, abs(lq.expected_return(law))), name
 
 
 @given(systems_with_policies())

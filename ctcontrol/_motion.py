@@ -1,0 +1,221 @@
+"""How a step is made: the general way, by a scheme whose law is unknown, or as one affine map."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ctcontrol._gaussian import Gaussian
+from ctcontrol._policy import Feedback, Policy
+from ctcontrol._problem import ControlProblem
+from ctcontrol._reward import QuadraticForm, Reward
+from ctcontrol._sde import ActionAffineSDE, ConstantLinearSDE, ControlledSDE
+from ctcontrol._tensor import linear
+from ctcontrol._time_grid import TimeGrid
+from ctcontrol._typing import Action, Context, Noise, Scalar, State, Time
+from ctcontrol.solvers import Scheme, Solver
+
+
+class Decision(NamedTuple):
+    """What is known of a step before its noise is drawn.
+
+    Attributes:
+        law: of the action; None where nobody asked.
+        action: likewise.
+        center: E[X'|x], or E[X'|x, a] where the step is not affine in the action; None if unknown.
+        mean: E[X'|x, a]; likewise.
+        paid: r per unit of time, if the motion knows it.
+    """
+
+    law: Gaussian | None
+    action: Action | None
+    center: State | None
+    mean: State | None
+    paid: Scalar | None = None
+
+
+class Motion(ABC):
+    """Makes the steps of one tile."""
+
+    @abstractmethod
+    def decide(self, k: int, t0: Time, t1: Time, x: State, context: Context) -> Decision:
+        """All but the noise."""
+
+    @abstractmethod
+    def move(
+        self, k: int, t0: Time, t1: Time, x: State, known: Decision, dw: Noise, context: Context
+    ) -> State:
+        """X'; may overwrite what was decided."""
+
+    @abstractmethod
+    def noise_like(self, t0: Time, x: State, a: Action | None) -> Noise:
+        """An empty buffer for the noise of a step."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldAction(Motion):
+    """Draw an action, hold it, and take the step of the scheme."""
+
+    sde: ControlledSDE
+    policy: Policy
+    scheme: Scheme
+    generator: torch.Generator
+
+    def decide(self, k: int, t0: Time, t1: Time, x: State, context: Context) -> Decision:
+        sde, scheme = self.sde, self.scheme
+        law = self.policy.dist(t0, x, context)
+        a = law.mean if is_sure(law.std) else law.sample(self.generator)
+        if not isinstance(scheme, Solver):
+            return Decision(law, a, None, None)
+        # E[X'|x] averages over the action too where the step is affine in it; elsewhere
+        # E[X'|x, a] is taken, and what remains is a martingale difference all the same.
+        if isinstance(sde, ActionAffineSDE) and a is not law.mean:
+            center = scheme.mean(sde, t0, t1, x, law.mean, context)
+            return Decision(law, a, center, scheme.mean(sde, t0, t1, x, a, context))
+        mean = scheme.mean(sde, t0, t1, x, a, context)
+        return Decision(law, a, mean, mean)
+
+    def move(
+        self, k: int, t0: Time, t1: Time, x: State, known: Decision, dw: Noise, context: Context
+    ) -> State:
+        assert known.action is not None
+        if known.mean is None or not isinstance(self.scheme, Solver):
+            return self.scheme.step(self.sde, t0, t1, x, known.action, dw, context)
+        return known.mean + self.scheme.noise(self.sde, t0, t1, x, known.action, dw)
+
+    def noise_like(self, t0: Time, x: State, a: Action | None) -> Noise:
+        assert a is not None
+        return self.scheme.noise_like(self.sde, t0, x, a)
+
+
+class AffineStep(NamedTuple):
+    """X' = M X + c + s L ΔW: linear dynamics under linear feedback, one step of a Gaussian scheme.
+
+    Attributes:
+        matrix: M.
+        offset: c, as a column.
+        root: L, or None for the identity.
+        scale: s.
+        factor: M as a number, for one state; None for several, and where M is differentiated.
+        feedback: what the policy does.
+        reward: r under it, where that is a quadratic form.
+    """
+
+    matrix: Float[Tensor, "d d"]
+    offset: Float[Tensor, "d 1"]
+    root: Float[Tensor, "d k"] | None
+    scale: float
+    factor: float | None
+    feedback: Feedback
+    reward: QuadraticForm | None
+
+    def fits(self, x: State) -> bool:
+        """Whether these are such states; if not, the general way says what is wrong."""
+        return x.ndim == 2 and x.shape[1] == len(self.matrix) and x.dtype == self.matrix.dtype
+
+
+@dataclass(frozen=True, eq=False)
+class LinearFeedback(Motion):
+    """Dynamics and policy made one affine map before any path moves.
+
+    Attributes:
+        steps: of the grid.
+        pays: whether there is a running reward.
+        tells: whether actions are asked for.
+        keeps: whether centers are, beside the states they lead to.
+    """
+
+    steps: list[AffineStep]
+    pays: bool
+    tells: bool
+    keeps: bool
+
+    def decide(self, k: int, t0: Time, t1: Time, x: State, context: Context) -> Decision:
+        step = self.steps[k]
+        if step.factor is not None:
+            center = torch.add(step.offset[0, 0], x, alpha=step.factor)
+        else:
+            center = torch.addmm(step.offset, step.matrix, x.mT).mT
+        action = paid = None
+        if self.pays and step.reward is not None:
+            paid = step.reward(x)
+        if self.tells or (self.pays and paid is None):
+            action = step.feedback.offset - linear(step.feedback.gain, x)
+        return Decision(None, action, center, center, paid)
+
+    def move(
+        self, k: int, t0: Time, t1: Time, x: State, known: Decision, dw: Noise, context: Context
+    ) -> State:
+        step, mean = self.steps[k], known.mean
+        assert mean is not None
+        noise = dw if step.root is None else linear(step.root, dw)
+        if self.keeps:
+            return mean.add(noise, alpha=step.scale)
+        return mean.add_(noise, alpha=step.scale)
+
+    def noise_like(self, t0: Time, x: State, a: Action | None) -> Noise:
+        root = self.steps[0].root
+        return torch.empty_like(x) if root is None else x.new_empty(root.shape[1], len(x)).mT
+
+
+def affine_steps(
+    problem: ControlProblem, policy: Policy, scheme: Scheme, grid: TimeGrid
+) -> list[AffineStep] | None:
+    """The steps of a grid where they are affine, else None.
+
+    They are read off the scheme itself, by what it does with the unit vectors, so that no scheme
+    needs to know of this.
+    """
+    sde = problem.sde
+    if not (isinstance(sde, ConstantLinearSDE) and isinstance(scheme, Solver)):
+        return None
+    nodes, dtype = grid.times.tolist(), sde.coefficients().A.dtype
+    feedbacks = policy.feedback(nodes[:-1])
+    if feedbacks is None or feedbacks[0].gain.dtype != dtype:
+        return None
+    steps: list[AffineStep] = []
+    known: dict[tuple[str, int], AffineStep] = {}
+    for (begin, end), feedback in zip(pairwise(nodes), feedbacks, strict=True):
+        key = (f"{end - begin:.12e}", id(feedback))  # the lengths of a uniform grid are one
+        if key not in known:
+            known[key] = _read(sde, scheme, begin, end, feedback, problem.reward)
+        steps.append(known[key])
+    return steps
+
+
+def _read(
+    sde: ConstantLinearSDE,
+    scheme: Solver,
+    begin: float,
+    end: float,
+    feedback: Feedback,
+    reward: Reward,
+) -> AffineStep:
+    gain, offset = feedback
+
+    def times(rows: int) -> tuple[Tensor, Tensor]:
+        return gain.new_tensor(begin).expand(rows), gain.new_tensor(end).expand(rows)
+
+    d = gain.shape[1]
+    x = torch.cat([gain.new_zeros(1, d), torch.eye(d).to(gain)])
+    image = scheme.mean(sde, *times(d + 1), x, offset - x @ gain.mT, None)
+    k = scheme.noise_like(sde, times(1)[0], x[:1], offset[None]).shape[1]
+    unit = torch.eye(k).to(gain)
+    still = gain.new_zeros(k, d)
+    root = scheme.noise(sde, *times(k), still, offset.expand(k, -1), unit).mT
+    matrix, shift, scale = (image[1:] - image[0]).mT, image[0][:, None], float(root[0, 0])
+    factor = float(matrix) if d == 1 and not matrix.requires_grad else None
+    form = reward.under(feedback)
+    if root.shape == (d, d) and torch.equal(root, scale * unit):
+        return AffineStep(matrix, shift, None, scale, factor, feedback, form)
+    return AffineStep(matrix, shift, root, 1.0, factor, feedback, form)
+
+
+def is_sure(std: Tensor) -> bool:
+    """Whether no row has any exploration, so that drawing would only cost time."""
+    distinct = std[tuple(slice(1) if step == 0 else slice(None) for step in std.stride())]
+    return not bool((distinct != 0).any())
