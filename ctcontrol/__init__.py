@@ -16,6 +16,7 @@ from ctcontrol._checks import check_nonnegative as check_nonnegative
 from ctcontrol._checks import check_positive as check_positive
 from ctcontrol._checks import check_rows as check_rows
 from ctcontrol._closed_loop import closed_loop as closed_loop
+from ctcontrol._ensemble import PolicyEnsemble as PolicyEnsemble
 from ctcontrol._episodes import Episodes as Episodes
 from ctcontrol._estimate import Estimate as Estimate
 from ctcontrol._estimation import estimate as estimate
@@ -54,6 +55,8 @@ from ctcontrol._regularizer import PathKL as PathKL
 from ctcontrol._regularizer import Regularizer as Regularizer
 from ctcontrol._reward import Reward as Reward
 from ctcontrol._reward import TerminalReward as TerminalReward
+from ctcontrol._rollout_gradient import RolloutGradient as RolloutGradient
+from ctcontrol._rollout_gradient import rollout_gradient as rollout_gradient
 from ctcontrol._sde import ActionAffineSDE as ActionAffineSDE
 from ctcontrol._sde import AdditiveClosedLoopSDE as AdditiveClosedLoopSDE
 from ctcontrol._sde import AdditiveNoiseSDE as AdditiveNoiseSDE

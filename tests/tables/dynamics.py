@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import ctcontrol as ct
+from ctcontrol._ensemble import SubstitutedPolicy
 from ctcontrol.exact import exploratory_lq, lq, portfolio, tilt
 from ctcontrol.noise import WhiteStream
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
@@ -293,6 +294,20 @@ POLICIES = [
         lambda: ct.NoiseAbsorbingPolicy(linear_mean(), regulator().sde, ct.EulerMaruyama(), GRID),
         absorbs=True,
         trained=2,
+    ),
+    row(
+        "Ensemble",
+        ct.PolicyEnsemble,
+        lambda: ct.PolicyEnsemble([ct.GaussianPolicy(linear_mean(), 0.4)]),
+        absorbs=False,
+        trained=2,
+    ),
+    row(
+        "Substituted",
+        SubstitutedPolicy,
+        lambda: SubstitutedPolicy(ct.GaussianPolicy(linear_mean(), 0.4), {}),
+        absorbs=False,
+        trained=0,
     ),
     row(
         "LinearGaussian",

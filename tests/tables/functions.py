@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 import ctcontrol as ct
+from ctcontrol._replay import RunningReward
 from ctcontrol.exact import exploratory_lq, hopf_cole, lq, ou, portfolio, tilt
 from tests.helpers import normal
 from tests.tables._row import F64, row
@@ -192,6 +193,14 @@ REWARDS = [
         lambda: ct.TerminalReward(smooth_reward),
         state=(3,),
         action=(2,),
+        context=lambda n: None,
+    ),
+    row(
+        "Running",
+        RunningReward,
+        lambda: RunningReward(oscillator().problem().reward),
+        state=(1,),
+        action=(1,),
         context=lambda n: None,
     ),
     row(
