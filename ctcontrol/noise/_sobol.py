@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
@@ -12,6 +11,7 @@ from ctcontrol._checks import CtcontrolError, check_count
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol.noise._base import TILE, NoiseStream, SeededNoise, Tile, seed_of
 from ctcontrol.noise._construct import bridge, principal_components
+from ctcontrol.noise._scramble import ScrambledSobol
 
 PCA_TILE = 2048
 """Paths a tile where all increments of a tile are made at once."""
@@ -143,29 +143,11 @@ class _SobolStream(NoiseStream):
                 f"Sobol points have at most {SobolEngine.MAXDIM} coordinates, and {steps} steps of "
                 f"{noises} noises need {size}; take fewer steps, or Antithetic or MomentMatched"
             )
-        engines = [SobolEngine(size, scramble=True, seed=seed) for seed in self.seeds]
-        shift = torch.stack([engine.shift for engine in engines], 1)
-        directions = torch.stack([engine.sobolstate for engine in engines], 1)
-        for bit in range(self.first.bit_length()):
-            if self.first >> bit & 1:
-                shift = shift ^ directions[..., bit]
-        bits = self.rows.bit_length() - 1
-        self.shift = shift.to(out.device, torch.int32)  # (coordinates, scrambles)
-        self.directions = directions[..., :bits].to(out.device, torch.int32)
         self.noises = noises
+        self.points = ScrambledSobol(size, self.seeds, self.first, self.rows, out.device)
         self.increments = self.construct(tuple(self.times), self._normals)
 
     def _normals(self, index: int) -> Tensor:
         """The `index`-th most important N(0, I) of all paths, (noises, paths), float64."""
-        some = slice(index * self.noises, (index + 1) * self.noises)
-        shift, directions = self.shift[some], self.directions[some]
-        points = shift.new_empty(*shift.shape, self.rows)
-        points[..., 0] = shift
-        for bit in range(directions.shape[-1]):  # each direction doubles the points
-            done = 1 << bit
-            torch.bitwise_xor(
-                points[..., :done], directions[..., bit, None], out=points[..., done : 2 * done]
-            )
-        # u = (point + ½) 2^−30 is never 0 or 1, and Φ⁻¹(u) = √2 erf⁻¹(2u − 1)
-        u = points.flatten(1).double().mul_(2.0**-29).add_(2.0**-30 - 1)
-        return u.erfinv_().mul_(math.sqrt(2.0))
+        u = self.points.uniforms(slice(index * self.noises, (index + 1) * self.noises))
+        return u.erfinv_().mul_(math.sqrt(2.0))  # Φ⁻¹(u) = √2 erf⁻¹(2u − 1)

@@ -22,8 +22,9 @@ from ctcontrol import (
     TimeGrid,
     WhiteNoise,
 )
-from ctcontrol.noise import Tile, seed_of
+from ctcontrol.noise import Tile, _scramble
 from ctcontrol.noise._construct import bridge, principal_components
+from ctcontrol.noise._scramble import ScrambledSobol
 from tests.helpers import assert_close
 
 GRID = TimeGrid.from_times([0.0, 0.2, 0.25, 0.9, 1.0, 1.7])
@@ -67,17 +68,30 @@ def test_the_first_normals_carry_most_of_the_path() -> None:
     assert abs(float(shares[bridge][0]) - 2 / 3) < 1e-2
 
 
-def test_points_are_those_of_torch() -> None:
-    """The same set of points in 3 × 5 coordinates, ½ · 2^−30 off the grid of dyadic numbers."""
-    stream = Sobol(4, scrambles=2).stream(Tile(GRID, 0, 0, 128, 128))
-    stream.increment(0.0, 0.2, torch.empty(128, 3, dtype=torch.float64))
-    normals = torch.cat([stream._normals(index) for index in range(5)])  # type: ignore[attr-defined]
-    ours = torch.special.ndtr(normals).mT.unflatten(0, (2, 64))
-    for scramble in range(2):
-        engine = SobolEngine(15, scramble=True, seed=seed_of(4, scramble))
-        theirs = engine.draw(64, dtype=torch.float64) + 2.0**-31
-        order, other = (p[:, 0].argsort() for p in (ours[scramble], theirs))
-        assert_close(ours[scramble][order], theirs[other], 1e-7)  # its first point is float32
+def test_points_without_a_scramble_are_those_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_scramble, "_digits", lambda seed, size: np.zeros((31, size), np.int32))
+    ours = ScrambledSobol(15, [0], 0, 64, torch.device("cpu")).uniforms(slice(0, 15)).mT
+    theirs = 2 * (SobolEngine(15).draw(64, dtype=torch.float64) + 2.0**-31) - 1
+    order, other = (p[:, 0].argsort() for p in (ours, theirs))
+    assert_close(ours[order], theirs[other], 1e-12)
+
+
+@pytest.mark.parametrize("first", [0, 64])
+def test_scrambled_points_are_a_net(first: int) -> None:
+    """One point in each of 64 dyadic boxes of any shape in the first two coordinates, and in each
+    of 64 intervals in every other; uniform over scrambles; no two scrambles alike.
+    """
+    points = ScrambledSobol(6, list(range(300)), first, 64, torch.device("cpu"))
+    u = (points.uniforms(slice(0, 6)).unflatten(1, (300, 64)) + 1) / 2
+    for j in range(7):
+        box = (u[0] * 2**j).long() * 2 ** (6 - j) + (u[1] * 2 ** (6 - j)).long()
+        assert torch.equal(box.sort(1).values, torch.arange(64).expand(300, -1))
+    assert torch.equal((u * 64).long().sort(2).values, torch.arange(64).expand(6, 300, -1))
+    for coordinate in u[..., 5]:
+        assert kstest(coordinate.numpy(), "uniform").pvalue > 1e-4
+    # within a cell of the net, points of different coordinates and scrambles are independent
+    rest = (u[:, :, 7] * 64).frac() - 0.5
+    assert float((rest @ rest.mT / 300 - torch.eye(6) / 12).abs().max()) < 5 / 12 / 300**0.5
 
 
 @pytest.mark.parametrize("construction", ["bridge", "pca"])
