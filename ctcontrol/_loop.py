@@ -34,6 +34,7 @@ class Run:
     grid: TimeGrid
     solver: Scheme
     stop: Stop | None = None
+    backend: str | None = None
 
     @cached_property
     def affine(self) -> list[AffineStep] | None:
@@ -129,7 +130,7 @@ def _motion(
     """The cheapest way to make the steps that gives all that is asked for."""
     steps, regularized = run.affine, run.problem.regularizer is not None
     if steps is None or record.needs_laws or regularized or not steps[0].fits(x):
-        return HeldAction(run.problem.sde, run.policy, run.solver, generator)
+        return HeldAction(run.problem.sde, run.policy, run.solver, generator, run.backend)
     innovations = record.needs_innovations
     return LinearFeedback(steps, pays=pays, tells=innovations, keeps=innovations)
 

@@ -1,9 +1,11 @@
 """How a step is made: the general way, by a scheme whose law is unknown, or as one affine map."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -56,28 +58,59 @@ class Motion(ABC):
         """An empty buffer for the noise of a step."""
 
 
+def _look(
+    policy: Policy, sde: ControlledSDE, scheme: Scheme, t0: Time, t1: Time, x: State, c: Context
+) -> tuple[Action, Tensor, State | None]:
+    """Mean and std of the action, and E[X'|x, mean action] where the scheme knows it."""
+    law = policy.dist(t0, x, c)
+    center = scheme.mean(sde, t0, t1, x, law.mean, c) if isinstance(scheme, Solver) else None
+    return law.mean, law.std, center
+
+
+def _land(
+    sde: ControlledSDE, solver: Solver, t0: Time, t1: Time, x: State, a: Action, c: Context
+) -> State:
+    """E[X'|x, a]."""
+    return solver.mean(sde, t0, t1, x, a, c)
+
+
+@cache
+def _compiled(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
+    return torch.compile(function, backend=backend)
+
+
 @dataclass(frozen=True, eq=False)
 class HeldAction(Motion):
-    """Draw an action, hold it, and take the step of the scheme."""
+    """Draw an action, hold it, and take the step of the scheme.
+
+    Attributes:
+        backend: of `torch.compile`, for all but the random numbers; None leaves all as it is.
+    """
 
     sde: ControlledSDE
     policy: Policy
     scheme: Scheme
     generator: torch.Generator
+    backend: str | None = None
 
     def decide(self, k: int, t0: Time, t1: Time, x: State, context: Context) -> Decision:
         sde, scheme = self.sde, self.scheme
-        law = self.policy.dist(t0, x, context)
-        a = law.mean if is_sure(law.std) else law.sample(self.generator)
+        look, land = (_look, _land) if self.backend is None else self._functions(self.backend)
+        mean, std, center = look(self.policy, sde, scheme, t0, t1, x, context)
+        law = Gaussian(mean, std)
+        if is_sure(std):
+            return Decision(law, mean, center, center)
+        a = law.sample(self.generator)
         if not isinstance(scheme, Solver):
             return Decision(law, a, None, None)
+        moved = land(sde, scheme, t0, t1, x, a, context)
         # E[X'|x] averages over the action too where the step is affine in it; elsewhere
         # E[X'|x, a] is taken, and what remains is a martingale difference all the same.
-        if isinstance(sde, ActionAffineSDE) and a is not law.mean:
-            center = scheme.mean(sde, t0, t1, x, law.mean, context)
-            return Decision(law, a, center, scheme.mean(sde, t0, t1, x, a, context))
-        mean = scheme.mean(sde, t0, t1, x, a, context)
-        return Decision(law, a, mean, mean)
+        return Decision(law, a, center if isinstance(sde, ActionAffineSDE) else moved, moved)
+
+    @staticmethod
+    def _functions(backend: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        return _compiled(_look, backend), _compiled(_land, backend)
 
     def move(
         self, k: int, t0: Time, t1: Time, x: State, known: Decision, dw: Noise, context: Context

@@ -34,6 +34,7 @@ def simulate(
     solver: Scheme | None = None,
     noise: NoiseSource | None = None,
     store: Literal["all"] = "all",
+    compile: str | None = None,
 ) -> Trajectory: ...
 
 
@@ -50,6 +51,7 @@ def simulate(
     store: Literal["checkpoints", "none"],
     stop: Stop | None = None,
     martingale: Value | None = None,
+    compile: str | None = None,
 ) -> Rollout: ...
 
 
@@ -65,6 +67,7 @@ def simulate(
     store: Store = "all",
     stop: Stop | None = None,
     martingale: Value | None = None,
+    compile: str | None = None,
 ) -> Trajectory | Rollout:
     """Run `batch` paths of `problem` under `policy` on `grid`; no gradients.
 
@@ -86,6 +89,9 @@ def simulate(
             `checkpoints`.
         stop: ends paths before the horizon: at the first node where it is true the terminal reward
             is paid. Not with all steps stored.
+        compile: backend of `torch.compile` ("inductor") for policy and dynamics, whose first steps
+            then take seconds; random numbers stay outside. It pays for networks of many small
+            operations; on a CPU seldom. None compiles nothing.
         martingale: V of which the rollout sums the martingale, a control variate for the returns.
 
     Raises:
@@ -108,7 +114,7 @@ def simulate(
             'store="none" or "checkpoints" with stop and martingale'
         )
     noise = noise_for(policy, noise)
-    run = Run(problem, policy, grid, solver, stop)
+    run = Run(problem, policy, grid, solver, stop, compile)
     nodes = checkpoints(grid.steps) if store == "checkpoints" else ()
     with torch.no_grad():
         if store == "all":

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from ctcontrol import (
     ControlProblem,
@@ -221,3 +222,15 @@ def test_noise_drawn_in_single_precision_has_the_same_law() -> None:
     assert single.final.dtype == torch.float64
     spread = (single.returns.var() / batch + double.returns.var() / batch).sqrt()
     assert float((single.returns.mean() - double.returns.mean()).abs()) < 4 * float(spread)
+
+
+@pytest.mark.parametrize("std", [0.0, 0.3])
+def test_compiled_steps_are_the_same_steps(std: float) -> None:
+    system, network = plant(), nn.Linear(3, 2, dtype=torch.float64)
+    policy = GaussianPolicy(lambda t, x, c: network(x).tanh(), std)
+    plain, compiled = (
+        simulate(system.problem(), policy, GRID, 16, generator=seeded(3), compile=backend)
+        for backend in (None, "eager")
+    )
+    assert_close(compiled.states, plain.states, 1e-13)
+    assert_close(compiled.returns(), plain.returns(), 1e-13)
