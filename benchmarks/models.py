@@ -138,7 +138,7 @@ def _linear(d: int, rng: np.random.Generator, layers: bool = False) -> Linear:
     return Linear(
         A=0.3 * matrix(d, d) - 0.2 * np.eye(d),
         B=np.eye(d) + 0.3 * matrix(d, d),
-        K=0.6 * np.eye(d) + 0.1 * matrix(d, d),
+        K=0.85 * np.eye(d) + 0.05 * matrix(d, d),
         volatility=0.5,
         start=np.linspace(0.5, 1.0, d),
         layers=weights,
@@ -155,11 +155,11 @@ def _mixture(d: int, modes: int, rng: np.random.Generator) -> Mixture:
 
 MODELS: dict[str, Model] = {
     "OU": Linear(
-        *(np.array([[v]]) for v in (-0.5, 1.0, 0.5)), volatility=0.5, start=np.array([1.0])
+        *(np.array([[v]]) for v in (-0.5, 1.0, 0.8)), volatility=0.5, start=np.array([1.0])
     ),
     "LQ": _linear(8, np.random.default_rng(1)),
     "network": _linear(8, np.random.default_rng(2), layers=True),
     "diffusion": _mixture(64, 4, np.random.default_rng(3)),
 }
-"""OU d = 1 and LQ d = 8 with linear feedback, a 64 × 64 tanh policy d = 8, and a reversed
+"""OU d = 1 and LQ d = 8 with linear feedback that is nearly optimal, a 64 × 64 tanh policy d = 8, and a reversed
 diffusion with the score of four modes d = 64."""

@@ -64,7 +64,12 @@ def _reversed(case: Case) -> tuple[ControlProblem, Policy]:
 
     sde = Reversal(VariancePreserving(*model.beta, model.horizon))
     problem = ControlProblem(sde, _nothing(), start, model.horizon)
-    return problem, GaussianPolicy(lambda t, x, context: act(like(t, x), x))
+
+    def score(t: Tensor, x: Tensor, context: object) -> Tensor:
+        # In a rollout all paths share their time, which then is one number expanded.
+        return act(t[0] if t.stride(0) == 0 else like(t, x), x)
+
+    return problem, GaussianPolicy(score)
 
 
 def _nothing() -> TerminalReward:

@@ -21,8 +21,8 @@ from benchmarks.rivals._torch import dtype_of, first, torch_dynamics
 TILE = 8192
 Tile = Callable[[int, int], tuple[Tensor, Tensor]]
 """(seed, paths) -> final states and returns."""
-Normals = Callable[[Tensor], Tensor]
-"""Fills a buffer."""
+Normals = Callable[[Tensor, float], float]
+"""Fills a buffer with normals, and says by what they still have to be scaled to have this std."""
 
 
 def prepare(case: Case) -> Run:
@@ -56,7 +56,7 @@ def _folded(case: Case) -> Tile:
     h, d, dtype = case.step, model.dimension, dtype_of(case)
     flow = np.eye(d) + h * (model.A - model.B @ model.K)
     M, K = (torch.tensor(m, dtype=dtype) for m in (flow, model.K))
-    scale = model.volatility * math.sqrt(h)
+    scale, factor = model.volatility * math.sqrt(h), float(flow[0, 0])
 
     @torch.inference_mode()
     def tile(seed: int, rows: int) -> tuple[Tensor, Tensor]:
@@ -66,11 +66,13 @@ def _folded(case: Case) -> Tile:
         for _ in range(case.steps):
             if case.cost:
                 total.sub_(x.square().sum(0), alpha=h).sub_((K @ x).square().sum(0), alpha=h)
-            normal(noise)
-            if d == 1:
-                x.mul_(float(flow[0, 0])).add_(noise, alpha=scale)
+            rest = normal(noise, scale)
+            if d > 1:
+                x, noise = noise.addmm_(M, x, beta=rest), x
+            elif rest == 1:
+                x, noise = noise.add_(x, alpha=factor), x
             else:
-                x, noise = noise.addmm_(M, x, beta=scale), x
+                x.mul_(factor).add_(noise, alpha=rest)
         return x.mT, total.sub_(x.square().sum(0)) if case.cost else total
 
     return tile
@@ -89,7 +91,8 @@ def _general(case: Case) -> Tile:
         for k in range(case.steps):
             t = k * h
             x.add_(drift(t, x, act(t, x)), alpha=h)
-            x.add_(normal(noise), alpha=math.sqrt(variance(t) * h))
+            rest = normal(noise, math.sqrt(variance(t) * h))
+            x.add_(noise, alpha=rest)
         return x, x[:, 0]
 
     return tile
@@ -97,12 +100,14 @@ def _general(case: Case) -> Tile:
 
 def _normals(case: Case, seed: int) -> tuple[Normals, torch.Generator]:
     generator = torch.Generator().manual_seed(seed)
-    if case.dtype == "float32":
-        return lambda out: out.normal_(generator=generator), generator
     rng = np.random.Generator(np.random.SFC64(seed))
 
-    def fill(out: Tensor) -> Tensor:
-        rng.standard_normal(out=out.numpy())
-        return out
+    def single(out: Tensor, std: float) -> float:
+        out.normal_(0.0, std, generator=generator)
+        return 1.0
 
-    return fill, generator
+    def double(out: Tensor, std: float) -> float:
+        rng.standard_normal(out=out.numpy())
+        return std
+
+    return single if case.dtype == "float32" else double, generator

@@ -1,0 +1,181 @@
+"""Gradients of the mean cost with respect to a gain: what they cost, and how far off they are.
+
+`python -m benchmarks.gradients` measures every method in a process of its own, prints the table
+and writes benchmarks/results/gradients.json.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import measure
+from benchmarks.cases import Case, Rollout, Run
+from benchmarks.gradient_rivals import RIVALS
+from benchmarks.models import Array, Linear
+
+Record = dict[str, Any]
+Method = Callable[[Case], Run | None]
+"""Prepares a case; its run returns ∂J/∂K, (m, d), as the `final` of a `Rollout`."""
+
+RESULTS = Path(__file__).parent / "results" / "gradients.json"
+CASES = (Case("OU", 10_000, 100, "float32", True), Case("LQ", 10_000, 100, "float32", True))
+SEEDS = 8
+"""Independent gradients whose mean is held against the truth; their spread is its error bar."""
+PATIENCE = 5.0
+"""Seconds of one gradient beyond which few are made."""
+
+
+def _ours(method: str) -> Method:
+    def prepare(case: Case) -> Run | None:
+        import torch
+
+        from benchmarks.rivals.ours import lq
+        from ctcontrol import TimeGrid, rollout_gradient, simulate
+        from ctcontrol.exact.lq import LinearGaussianPolicy
+
+        assert isinstance(case.model, Linear)
+        dtype = torch.float32 if case.dtype == "float32" else torch.float64
+        exact = lq(case)
+        problem, policy = exact.problem(dtype), LinearGaussianPolicy(case.model.K, dtype=dtype)
+        grid = TimeGrid.uniform(case.model.horizon, case.steps)
+        if method == "forward" and case.model.K.size > 4:
+            return None
+
+        def run(seed: int) -> Rollout:
+            generator = torch.Generator().manual_seed(seed)
+            if method == "moments":
+                return Rollout(exact.chain(grid.times.numpy()).gradient(policy).gain)
+            if method == "none":
+                simulate(problem, policy, grid, case.batch, generator=generator, store="none")
+                return Rollout(np.full_like(case.model.K, np.nan))
+            found = rollout_gradient(
+                problem, policy, grid, case.batch, generator=generator, method=method
+            )
+            return Rollout(found.gradient["gain"].numpy())
+
+        return run
+
+    return prepare
+
+
+METHODS: dict[str, Method] = {
+    "ctcontrol, no gradient": _ours("none"),
+    "ctcontrol, autograd": _ours("autograd"),
+    "ctcontrol, checkpoint": _ours("checkpoint"),
+    "ctcontrol, adjoint": _ours("adjoint"),
+    "ctcontrol, forward": _ours("forward"),
+    "ctcontrol, exact moments": _ours("moments"),
+    **RIVALS,
+}
+
+
+def truth(case: Case) -> tuple[Array, Array]:
+    """∂J/∂K of the Euler–Maruyama chain and of the process in continuous time."""
+    from benchmarks.rivals.ours import lq
+    from ctcontrol.exact.lq import LinearGaussianPolicy
+
+    assert isinstance(case.model, Linear)
+    problem, policy = lq(case), LinearGaussianPolicy(case.model.K)
+    times = np.linspace(0, case.model.horizon, case.steps + 1)
+    return problem.chain(times).gradient(policy).gain, problem.policy_gradient(policy).gain
+
+
+def row(case: Case, name: str) -> Record:
+    """One method on one case: CPU seconds, extra MB, and the sum of the gradient's entries."""
+    measure.pin()
+    found: Record = {"case": str(case), "method": name}
+    method = METHODS[name]
+    if method(case) is None:
+        return found | {"skipped": "cannot"}
+    found["extra"] = measure.peak(method, case)["extra"]
+    run = method(case)
+    assert run is not None
+    seconds, gradients = [], []
+    for seed in range(SEEDS):
+        start = time.process_time()
+        gradients.append(run(seed).final.astype(np.float64))
+        seconds.append(time.process_time() - start)
+        if seed and seconds[-1] > PATIENCE:
+            break
+    chain, limit = (g.sum() for g in truth(case))
+    sums = [float(g.sum()) for g in gradients]
+    mean, error = statistics.fmean(sums), statistics.stdev(sums) / len(sums) ** 0.5
+    return found | {
+        "seconds": min(seconds),
+        "sum": mean,
+        "stderr": error,
+        "over_chain": mean / chain - 1,
+        "over_limit": mean / limit - 1,
+        "error": error / abs(chain),
+        "chain": chain,
+        "limit": limit,
+        "seeds": len(sums),
+    }
+
+
+def rows(cases: tuple[Case, ...] = CASES) -> list[Record]:
+    """All methods on these cases, each in a process of its own."""
+    found: list[Record] = []
+    environment = dict(os.environ) | {"OMP_NUM_THREADS": "1", "EQX_ON_ERROR": "nan"}
+    for case in cases:
+        for name in METHODS:
+            print(f"{case}: {name}", file=sys.stderr, flush=True)
+            task = json.dumps([case.__dict__, name])
+            words = [sys.executable, "-m", "benchmarks.gradients", task]
+            done = subprocess.run(
+                words, env=environment, capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
+                found.append({"case": str(case), "method": name, "skipped": reason[:200]})
+            else:
+                found.append(json.loads(done.stdout.splitlines()[-1]))
+    return found
+
+
+def table(found: list[Record]) -> str:
+    """The rows in Markdown: cost beside our forward pass, memory, and error of the gradient."""
+    lines: list[str] = []
+    for case in dict.fromkeys(record["case"] for record in found):
+        some = [r for r in found if r["case"] == case and "seconds" in r]
+        base = next(r["seconds"] for r in some if r["method"] == "ctcontrol, no gradient")
+        lines += [
+            f"{case}; ΣᵢⱼJ_Kᵢⱼ of the chain {some[0]['chain']:.4f}, in continuous time "
+            f"{some[0]['limit']:.4f}",
+            "",
+            "| method | CPU ms | × forward | extra MB | off the chain, % | off the limit, % | ± % |",
+            "|---|--:|--:|--:|--:|--:|--:|",
+        ]
+        for r in some:
+            off = ["—"] * 3
+            if r["sum"] == r["sum"]:
+                off = [f"{100 * r['over_chain']:+.1f}", f"{100 * r['over_limit']:+.1f}"]
+                off.append(f"{100 * r['error']:.1f}")
+            cells = [f"{1e3 * r['seconds']:.0f}", f"{r['seconds'] / base:.1f}", f"{r['extra']:.0f}"]
+            lines.append(f"| {' | '.join([r['method'], *cells, *off])} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure everything, or the one row that the argument names."""
+    if len(sys.argv) > 1:
+        case, name = json.loads(sys.argv[1])
+        print(json.dumps(row(Case(**case), name)))
+        return
+    found = rows()
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
