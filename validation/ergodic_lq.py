@@ -14,6 +14,7 @@ from validation._report import (
     Size,
     at_most,
     equal,
+    order,
     pick,
     power,
     rate,
@@ -44,6 +45,21 @@ def simulated(batch: int, steps: int) -> Estimate:
     return Estimate.of((run.returns() - rest) / horizon)
 
 
+def expected(steps: int) -> float:
+    """The mean of `simulated`, by the moments of the chain; X_0 = 0, and its mean stays there."""
+    ergodic, horizon = ErgodicLQ.jia_zhou(), 2.0
+    best = ergodic.optimal_policy()
+    K, k, v = (float(part.item()) for part in best.at(0))
+    dt, second, total = horizon / steps, 0.0, 0.0
+    for _ in range(steps):
+        square = K**2 * second + k**2 + v  # E u²
+        total -= dt * (0.5 * 2 * second - K * second + 0.5 * 2 * square + 2 * k)
+        second = (1 - dt) ** 2 * second + dt * square
+    entropy = 0.5 * np.log(2 * np.pi * np.e * v)
+    end = 0.5 * ergodic.value(best, horizon).k2 * second
+    return float((total + end) / horizon + ergodic.temperature * entropy)
+
+
 def check(size: Size) -> Report:
     """Optimum, average rewards and the cost of exploration, λ/2."""
     ergodic, cold = ErgodicLQ.jia_zhou(), without_entropy()
@@ -60,7 +76,7 @@ def check(size: Size) -> Report:
         LinearGaussianLaw([[K + a]], [k + b], v * np.exp(c))
         for a, b, c in rng.uniform(-0.5, 0.5, (200, 3))
     ]
-    steps = pick(size, 100, 400)
+    steps, fine = pick(size, 100, 400), (100, 200, 400)
     seen = simulated(pick(size, 20_000, 50_000), steps)
     levels = (0.4, 0.2, 0.1, 0.05, 0.025)
     costs = [_cost(level) for level in levels]
@@ -120,10 +136,16 @@ def check(size: Size) -> Report:
             ),
             sampled(
                 "simulated",
-                "simulated average reward over two units of time",
+                f"simulated average reward over two units of time, {steps} steps, and exactly",
                 seen,
-                AVERAGES[2],
-                1.0 / steps,
+                expected(steps),
+            ),
+            order(
+                "grid",
+                "which tends to it: O(Δt)",
+                [2.0 / n for n in fine],
+                [expected(n) - ergodic.optimal_average_reward() for n in fine],
+                1.0,
             ),
         ),
         plot=Plot(

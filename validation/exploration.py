@@ -174,10 +174,9 @@ def check(size: Size) -> Report:
             ),
             sampled(
                 "mv_simulated",
-                f"simulated E X_T, {steps} steps",
+                f"simulated E X_T, {steps} steps: w + (x₀ − w)(1 − ϱ²Δ)ⁿ",
                 Estimate.of(run.final),
-                1.4,
-                1.0 / steps,
+                fund.w + (1.0 - fund.w) * (1 - 1 / steps) ** steps,
             ),
         ),
         plot=Plot(

@@ -14,7 +14,7 @@ from ctcontrol import (
 )
 from ctcontrol.exact.lq import FixedLinearGaussianPolicy, LinearGaussianLaw, LQProblem, StationaryLQ
 from validation._problems import seeded
-from validation._report import Plot, Report, Series, Size, equal, pick, power, rate, sampled
+from validation._report import Plot, Report, Series, Size, equal, order, pick, power, rate, sampled
 
 PULL, NOISE, DISCOUNT, START = 0.9, 0.7, 0.5, 1.2
 LAW = LinearGaussianLaw([[0.0]])
@@ -38,6 +38,34 @@ def problem(horizon: float) -> LQProblem:
 def second_moment() -> float:
     """E_d[X²] = (ρx₀² + σ²)/(ρ + 2k), d normalized."""
     return (DISCOUNT * START**2 + NOISE**2) / (DISCOUNT + 2 * PULL)
+
+
+def chain_moments(steps: int, dt: float) -> np.ndarray:
+    """E[X²] at the nodes of the chain of Euler and Maruyama at which a step begins."""
+    shrink = (1 - PULL * dt) ** (2 * np.arange(steps))
+    return shrink * START**2 + NOISE**2 * dt * (1 - shrink) / (1 - (1 - PULL * dt) ** 2)
+
+
+def on_the_grid(horizon: float, steps: int) -> tuple[float, float]:
+    """η and E_d[X²] of the chain, exactly."""
+    dt = horizon / steps
+    weight = dt * np.exp(-DISCOUNT * dt * np.arange(steps))
+    total = float(weight @ chain_moments(steps, dt))
+    return -total, total / float(weight.sum())
+
+
+def up_to_exponential_times(step: float) -> float:
+    """The mean of `at_exponential_times`: ∫ρe^{−ρτ}(return of the chain up to τ)dτ.
+
+    Three Gauss points between multiples of `step`, where the number of steps jumps.
+    """
+    points, weights = np.polynomial.legendre.leggauss(3)
+    total = 0.0
+    for n in range(1, round(50 / step)):
+        for tau, w in zip((n - 0.5 + 0.5 * points) * step, 0.5 * step * weights, strict=True):
+            undiscounted = -tau / n * chain_moments(n, tau / n).sum()
+            total += w * DISCOUNT * np.exp(-DISCOUNT * tau) * undiscounted
+    return float(total)
 
 
 def at_exponential_times(rollouts: int, batch: int, step: float) -> Estimate:
@@ -69,9 +97,12 @@ def check(size: Size) -> Report:
     )
     rows = sample_occupation(run, 4, generator=seeded(2))
     drawn = (rows.x[:, 0] ** 2).reshape(4, -1).mean(0)  # the draws of a path belong together
-    direct, dt = Estimate.of(run.returns()), horizon / steps
+    direct = Estimate.of(run.returns())
+    eta_on_grid, second_on_grid = on_the_grid(horizon, steps)
+    fine, coarse = (800, 1600, 3200), (0.08, 0.04, 0.02)
     weighed = rows.steps * rows.weight * (rows.t1 - rows.t0) * -(rows.x[:, 0] ** 2)
-    stopped = at_exponential_times(pick(size, 300, 3000), 20, pick(size, 0.05, 0.02))
+    step = pick(size, 0.05, 0.02)
+    stopped = at_exponential_times(pick(size, 300, 3000), 20, step)
 
     lengths = (0.2, 0.1, 0.05, 0.025)
     masses = [
@@ -109,18 +140,35 @@ def check(size: Size) -> Report:
                 "drawn",
                 "E_d[X²] from states drawn by e^{−ρt}",
                 Estimate.of(drawn),
-                second_moment(),
-                0.5 * dt,
+                second_on_grid,
             ),
             sampled(
                 "weighed",
                 "the weights of those rows give η",
                 Estimate.of(weighed.reshape(4, -1).mean(0)),
-                eta,
-                dt,
+                eta_on_grid,
             ),
-            sampled("discounted", "discounted return over a long horizon", direct, eta, dt),
-            sampled("exponential", "undiscounted return up to τ ~ Exp(ρ)", stopped, eta, 0.05),
+            sampled("discounted", "discounted return over a long horizon", direct, eta_on_grid),
+            order(
+                "grid",
+                "whose exact mean tends to η: O(Δt)",
+                [40.0 / n for n in fine],
+                [on_the_grid(40.0, n)[0] - eta for n in fine],
+                1.0,
+            ),
+            sampled(
+                "exponential",
+                "undiscounted return up to τ ~ Exp(ρ)",
+                stopped,
+                up_to_exponential_times(step),
+            ),
+            order(
+                "exponential_limit",
+                "whose exact mean tends to η too",
+                coarse,
+                [up_to_exponential_times(c) - eta for c in coarse],
+                1.0,
+            ),
             rate("mass", "mass of the grid − 1/ρ is O(Δt)", lengths, masses, 1.0),
             equal("truncation", "a horizon T loses e^{−ρT}: fitted rate", decay, -DISCOUNT, 0.02),
         ),

@@ -1,5 +1,6 @@
 """Values that are eigenfunctions: Hermite polynomials of the Ornstein–Uhlenbeck process."""
 
+import numpy as np
 import torch
 from numpy.polynomial import hermite_e
 
@@ -7,8 +8,9 @@ from ctcontrol import Estimate, EulerMaruyama, TimeGrid, simulate
 from ctcontrol.advantages import ItoAdvantage, TemporalDifferenceAdvantage
 from ctcontrol.critics import LeastSquaresTD, LinearValue
 from ctcontrol.exact.ou import OrnsteinUhlenbeck
+from validation._chains import gaussian
 from validation._problems import seeded
-from validation._report import Plot, Report, Series, Size, equal, pick, power, rate, sampled
+from validation._report import Plot, Report, Series, Size, equal, order, pick, power, sampled
 
 PULL, NOISE, DISCOUNT, START = 0.9, 0.7, 0.5, 1.2
 SCALE = NOISE / (2 * PULL) ** 0.5
@@ -26,6 +28,50 @@ def process(order: int) -> OrnsteinUhlenbeck:
         rate=PULL, volatility=NOISE, running=reward(order), terminal=[0.0],
         discount=DISCOUNT, initial_mean=START,
     )  # fmt: skip
+
+
+def chain_laws(horizon: float, steps: int) -> list[tuple[float, float]]:
+    """Mean and variance of the chain of Euler and Maruyama at every node."""
+    dt = horizon / steps
+    laws = [(START, 0.0)]
+    for _ in range(steps):
+        mean, variance = laws[-1]
+        shrink = 1 - PULL * dt
+        laws.append((shrink * mean, shrink**2 * variance + NOISE**2 * dt))
+    return laws
+
+
+def hermite(order: int, x: np.ndarray) -> np.ndarray:
+    """He_order(x/ℓ)."""
+    return hermite_e.hermeval(x / SCALE, [0.0] * order + [1.0])
+
+
+def expected_return(order: int, horizon: float, steps: int) -> float:
+    """The mean of the simulated return, the value paid at the horizon; exactly."""
+    points = [gaussian(m, v, order) for m, v in chain_laws(horizon, steps)]
+    means = np.array([w @ hermite(order, x) for x, w in points])
+    dt = horizon / steps
+    discount = np.exp(-DISCOUNT * dt * np.arange(steps + 1))
+    paid = discount[-1] * means[-1] / (DISCOUNT + order * PULL)
+    return float(dt * discount[:-1] @ means[:-1] + paid)
+
+
+def expected_fit(order: int, steps: int) -> float:
+    """What `fitted` finds from infinitely many paths of the chain; exactly."""
+    horizon, truth = 4.0, 1 / (DISCOUNT + order * PULL)
+    dt, top, bottom = horizon / steps, 0.0, 0.0
+    z, weights = gaussian(0.0, 1.0, 2 * order)
+    for k, (mean, variance) in enumerate(chain_laws(horizon, steps)[:-1]):
+        x, w = gaussian(mean, variance, 2 * order)
+        now = hermite(order, x)
+        after = hermite(order, (1 - PULL * dt) * x[:, None] + NOISE * dt**0.5 * z) @ weights
+        later, left, shrink = (k + 1) / steps, 1 - k / steps, np.exp(-DISCOUNT * dt)
+        base = truth * (shrink * later * after - (1 - left) * now) + dt * now
+        change = left * now - shrink * (1 - later) * after
+        discount = np.exp(-DISCOUNT * k * dt)
+        top += discount * left * (w @ (now * base))
+        bottom += discount * left * (w @ (now * change))
+    return float(top / bottom)
 
 
 def fitted(order: int, batch: int, steps: int) -> Estimate:
@@ -65,7 +111,7 @@ def check(size: Size) -> Report:
         # E[δ | X]: V(x + b Δ + σ√Δ ξ) by quadrature, which leaves little to sample.
         gaps.append(Estimate.of((weight * (delta - _noise(ou, run.states, n))).sum(0)))
         residual = max(residual, float(ItoAdvantage()(problem, solver, value, run).abs().max()))
-    lengths = [horizon / n for n in counts]
+    fine = (320, 640, 1280)
     fits = {n: fitted(n, batch, 160) for n in (1, 2, 3)}
     draws = ou.sample_occupation(10 * batch, seeded(9))
     orders = (1, 2, 3, 4, 5)
@@ -81,34 +127,40 @@ def check(size: Size) -> Report:
         claims=(
             equal("golden", "V(1.2) for He₃", at_start, 1.6457590697, 1e-9),
             equal("occupation", "E_d[X²]", ou.occupation_moment(2), 0.5260869565, 1e-9),
-            sampled(
-                "drawn",
-                "and from exact draws of the occupation law",
-                Estimate.of(draws**2),
-                0.5260869565,
-            ),
+            sampled("drawn", "and from exact draws of it", Estimate.of(draws**2), 0.5260869565),
             equal("hjb", "LV − ρV + r = 0 along paths", residual, 0),
             sampled(
                 "return",
-                f"simulated return, {counts[-1]} steps",
+                f"simulated return, {counts[-1]} steps, and exactly",
                 returns[-1],
-                at_start,
-                4 * lengths[-1],
+                expected_return(3, horizon, counts[-1]),
+            ),
+            sampled(
+                "telescopes",
+                "less V(1.2) it is E Σe^{−ρt}δ of the exact V",
+                gaps[-1],
+                expected_return(3, horizon, counts[-1]) - at_start,
+            ),
+            order(
+                "martingale",
+                "which is O(Δt)",
+                [horizon / n for n in fine],
+                [expected_return(3, horizon, n) - at_start for n in fine],
+                1.0,
             ),
             *(
-                sampled(
-                    f"td_{n}", f"TD(0) finds 1/(ρ + {n}k)", fit, 1 / (DISCOUNT + n * PULL), 1 / 40
-                )
+                sampled(f"td_{n}", f"TD(0) for He_{n}, 160 steps", fit, expected_fit(n, 160))
                 for n, fit in fits.items()
             ),
-            rate(
-                "martingale",
-                "E Σe^{−ρt}δ of the exact V is O(Δt)",
-                lengths,
-                [g.mean for g in gaps],
-                1.0,
-                0.15,
-                [g.stderr for g in gaps],
+            *(
+                order(
+                    f"td_limit_{n}",
+                    f"which tends to 1/(ρ + {n}k): O(Δt)",
+                    [horizon / m for m in fine],
+                    [expected_fit(n, m) - 1 / (DISCOUNT + n * PULL) for m in fine],
+                    1.0,
+                )
+                for n in fits
             ),
         ),
         plot=Plot(
