@@ -130,11 +130,18 @@ def _step(sde: ConstantLinearSDE, length: float, dtype: torch.dtype, device: tor
     exact = transition(A, np.column_stack([B, f]), sigma @ sigma.T, length)
     drifting = transition(A, sigma, np.zeros_like(A), length).gain / length  # the mean of e^{As}σ
     root, inverse = _factor(exact.covariance / length, drifting)
-    values = (exact.decay, exact.gain[:, :actions], exact.gain[:, actions], root)
-    regular = inverse is not None
-    values = (*values, inverse if inverse is not None else np.zeros_like(root.T))
-    tensors = (torch.tensor(v, dtype=dtype, device=device) for v in values)
-    return _Step(*tensors, torch.tensor(regular, device=device))
+
+    def tensor(array: Array) -> Tensor:
+        return torch.tensor(array, dtype=dtype, device=device)
+
+    return _Step(
+        decay=tensor(exact.decay),
+        gain=tensor(exact.gain[:, :actions]),
+        shift=tensor(exact.gain[:, actions]),
+        root=tensor(root),
+        inverse=tensor(np.zeros_like(root.T) if inverse is None else inverse),
+        regular=torch.tensor(inverse is not None, device=device),
+    )
 
 
 def _factor(covariance: Array, near: Array) -> tuple[Array, Array | None]:
@@ -151,9 +158,8 @@ def _factor(covariance: Array, near: Array) -> tuple[Array, Array | None]:
         root = vectors * np.sqrt(values.clip(0.0))
     left, _, right = svd(root.T @ target, full_matrices=False)  # Procrustes
     rotation = left @ right
-    return root @ rotation, rotation.T @ solve_triangular(root, np.eye(d), lower=True) if (
-        regular
-    ) else None
+    inverse = rotation.T @ solve_triangular(root, np.eye(d), lower=True) if regular else None
+    return root @ rotation, inverse
 
 
 def _regular(step: _Step) -> _Step:

@@ -43,10 +43,10 @@ def transition(A: Array, C: Array, diffusion: Array, length: float) -> Transitio
     halvings = max(0, math.ceil(math.log2(size))) if size > 0 else 0
     h = length / 2**halvings
     affine = expm(h * np.block([[A, C], [np.zeros((m, d + m))]]))
-    F, G = affine[:d, :d], affine[:d, d:]
+    decay, gain = affine[:d, :d], affine[:d, d:]
     block = expm(h * np.block([[-A, diffusion], [np.zeros((d, d)), A.T]]))
-    covariance = F @ block[:d, d:]
+    covariance = decay @ block[:d, d:]
     for _ in range(halvings):
-        covariance = covariance + F @ covariance @ F.T
-        F, G = F @ F, G + F @ G
-    return Transition(F, G, 0.5 * (covariance + covariance.T))
+        covariance = covariance + decay @ covariance @ decay.T
+        decay, gain = decay @ decay, gain + decay @ gain
+    return Transition(decay, gain, 0.5 * (covariance + covariance.T))

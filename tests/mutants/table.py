@@ -73,7 +73,7 @@ MUTANTS = (
         "return 0.5 * (t1 - t0) * inner(white, white)",
         "return (t1 - t0) * inner(white, white)",
         "tests/ctcontrol/test_regularizer.py",
-        "tests/ctcontrol/test_solver.py",
+        "tests/ctcontrol/solvers/test_euler.py",
     ),
     _of(
         "exact path KL without its ½",
@@ -119,6 +119,35 @@ MUTANTS = (
         "if not bool(torch.isfinite(std).all()):",
         "tests/ctcontrol/test_policy.py",
         "tests/ctcontrol_diffusion/test_solvers.py",
+    ),
+    # Schemes.
+    _of(
+        "the second stage of Heun's scheme at the first time",
+        "ctcontrol/solvers/_heun.py",
+        "slope = slope + sde.drift(t1, guess, a, context)",
+        "slope = slope + sde.drift(t0, guess, a, context)",
+        "tests/ctcontrol/solvers/test_orders.py",
+    ),
+    _of(
+        "the block of Van Loan without its transpose",
+        "ctcontrol/solvers/_van_loan.py",
+        "np.block([[-A, diffusion], [np.zeros((d, d)), A.T]])",
+        "np.block([[-A, diffusion], [np.zeros((d, d)), A]])",
+        "tests/ctcontrol/solvers/test_exact_linear.py",
+    ),
+    _of(
+        "a bridge with the variance of a free path",
+        "ctcontrol/exact/lq/_bridge.py",
+        "return M, first.covariance - gain @ cross.T",
+        "return M, first.covariance",
+        "tests/ctcontrol/solvers/test_exact_linear.py",
+    ),
+    _of(
+        "an exponential integrator with the noise of the free process",
+        "ctcontrol_diffusion/solvers.py",
+        "return 1 / kept, lost / kept, (lost * spread[1] / spread[0]).sqrt()",
+        "return 1 / kept, lost / kept, lost.sqrt() / kept",
+        "tests/ctcontrol_diffusion/test_exponential.py",
     ),
     # Dynamics.
     _of(

@@ -105,6 +105,8 @@ def merton() -> portfolio.MertonLog:
     )
 
 
+GAIN = [[0.4, 0.2, 0.0], [0.1, 0.5, 0.3]]
+
 SDES = [
     row("ReverseSDE", ReverseSDE, lambda: ReverseSDE(schedule()), state=(2, 3), action=(2, 3)),
     *(
@@ -134,6 +136,13 @@ SDES = [
         lq.ElementwiseLinearSDE,
         lambda: integrator().problem().sde,
         state=(2,),
+        action=(2,),
+    ),
+    row(
+        "ClosedLinear",
+        lq.ClosedLinearSDE,
+        lambda: plant().skeleton(lq.LinearGaussianLaw(GAIN), [0.0, 1.0]).problem().sde,
+        state=(3,),
         action=(2,),
     ),
     row(

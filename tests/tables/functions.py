@@ -204,6 +204,14 @@ REWARDS = [
         context=lambda n: None,
     ),
     row(
+        "Step",
+        lq.StepReward,
+        lambda: plant().skeleton(_plant_policy(), [0, 0.3, 0.4, 1.0]).problem().reward,
+        state=(3,),
+        action=(2,),
+        context=lambda n: None,
+    ),
+    row(
         "ScalarQuadratic",
         exploratory_lq.ScalarQuadraticReward,
         lambda: investment().problem(1.0).reward,

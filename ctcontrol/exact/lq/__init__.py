@@ -26,6 +26,9 @@ from ctcontrol.exact.lq._schedule import Constant as Constant
 from ctcontrol.exact.lq._schedule import Piecewise as Piecewise
 from ctcontrol.exact.lq._schedule import Schedule as Schedule
 from ctcontrol.exact.lq._schedule import Smooth as Smooth
+from ctcontrol.exact.lq._skeleton import ClosedLinearSDE as ClosedLinearSDE
+from ctcontrol.exact.lq._skeleton import Skeleton as Skeleton
+from ctcontrol.exact.lq._skeleton import StepReward as StepReward
 from ctcontrol.exact.lq._stationary import StationaryLQ as StationaryLQ
 from ctcontrol.exact.lq._system import Coefficients as Coefficients
 from ctcontrol.exact.lq._system import LinearQuadraticSystem as LinearQuadraticSystem

@@ -19,7 +19,8 @@ from ctcontrol.exact.lq._arrays import (
 )
 from ctcontrol.exact.lq._chain import EulerMaruyamaChain
 from ctcontrol.exact.lq._dynamics import GaussianInitialLaw, QuadraticReward, linear_sde
-from ctcontrol.exact.lq._system import Coefficients, LinearQuadraticSystem
+from ctcontrol.exact.lq._skeleton import Skeleton
+from ctcontrol.exact.lq._system import AnyPolicy, Coefficients, LinearQuadraticSystem, as_law
 from ctcontrol.exact.lq._value_function import Quadratic
 
 
@@ -156,3 +157,7 @@ class LQProblem(LinearQuadraticSystem):
     def chain(self, times: Numbers) -> EulerMaruyamaChain:
         """The Euler–Maruyama chain on these times: what simulation estimates without bias."""
         return EulerMaruyamaChain(self, np.asarray(times, dtype=np.float64))
+
+    def skeleton(self, policy: AnyPolicy, times: Numbers) -> Skeleton:
+        """Continuous feedback on these times, without any error of the grid."""
+        return Skeleton(self, as_law(policy), np.asarray(times, dtype=np.float64))
