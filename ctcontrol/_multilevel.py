@@ -13,7 +13,7 @@ from ctcontrol._problem import ControlProblem
 from ctcontrol._simulate import check_run, simulate
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol.noise import Coarsened, NoiseSource, WhiteNoise, seed_of
-from ctcontrol.solvers import Solver
+from ctcontrol.solvers import Scheme
 
 
 def multilevel(
@@ -25,7 +25,7 @@ def multilevel(
     coarsest: TimeGrid | None = None,
     refine: int = 2,
     levels: int = 10,
-    solver: Solver | None = None,
+    solver: Scheme | None = None,
     pilot: int = 1024,
     batch: int = BATCH,
 ) -> Estimate:
@@ -105,7 +105,7 @@ class _Level:
         policy: Policy,
         grid: TimeGrid,
         before: TimeGrid | None,
-        solver: Solver | None,
+        solver: Scheme | None,
         batch: int,
     ) -> None:
         self.problem, self.policy, self.solver = problem, policy, solver

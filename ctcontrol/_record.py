@@ -4,20 +4,21 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ctcontrol._checks import check_finite
-from ctcontrol._gaussian import Gaussian
+from ctcontrol._martingale import Martingale
 from ctcontrol._problem import ControlProblem
-from ctcontrol._tensor import inner
+from ctcontrol._step import Step
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._typing import Context, Scalar, State
 from ctcontrol._value import Value
+from ctcontrol.solvers import Scheme
 
 Store = Literal["all", "checkpoints", "none"]
 REMEDY = "take smaller steps, or lower the learning rate if the policy was being trained"
@@ -32,8 +33,9 @@ class Rollout:
         returns: (batch,), Σ_k e^{−ρt_k} gain_k + e^{−ρτ} h(X_τ); the mean estimates J.
         divergence: (batch,), Σ_k amount_k of the regularizer, undiscounted.
         times: (batch,), when each path ended.
-        martingale: (batch,) or None, Σ_k e^{−ρt_k} ⟨∇V(t_k, X_k), innovation_k⟩ for the value that
-            was asked for; mean zero whatever V is.
+        martingale: (batch,) or None, what the noise did to the value V that was asked for, Σ_k
+            e^{−ρt_k} ⟨∇V(t_k, X_k), innovation_k⟩, or all of it where V is quadratic in x and the
+            actions sure (`QuadraticStateValue`); mean zero whatever V is.
         nodes: of the grid, at which states were kept.
         states: (len(nodes), batch, *state).
         context: one entry a path.
@@ -47,30 +49,6 @@ class Rollout:
     nodes: tuple[int, ...]
     states: Float[Tensor, "kept batch *state"]
     context: Context
-
-
-class Step(NamedTuple):
-    """One step of a tile of paths, as the loop hands it over.
-
-    Attributes:
-        law, action: None where nobody asked for them.
-        center: E[X'|X] where the scheme knows it, else None.
-        reward: r per unit of time, or None for none.
-        penalty: the regularizer's amount over the step, or None for none.
-        alive: which paths moved, or None for all.
-    """
-
-    k: int
-    t0: Tensor
-    x: Tensor
-    law: Gaussian | None
-    action: Tensor | None
-    center: Tensor | None
-    moved: Tensor
-    reward: Tensor | None
-    penalty: Tensor | None
-    anchor: Tensor | None
-    alive: Tensor | None
 
 
 Kept = TypeVar("Kept", Trajectory, Rollout)
@@ -158,12 +136,19 @@ class Sums(Record[Rollout]):
     Args:
         nodes: whose states are kept.
         value: V of the martingale, if one is wanted.
+        scheme: of the rollout; without it the martingale is of first order.
     """
 
     def __init__(
-        self, problem: ControlProblem, grid: TimeGrid, nodes: Sequence[int], value: Value | None
+        self,
+        problem: ControlProblem,
+        grid: TimeGrid,
+        nodes: Sequence[int],
+        value: Value | None,
+        scheme: Scheme | None = None,
     ) -> None:
-        self.problem, self.value = problem, value
+        self.problem = problem
+        self.noise_of = None if value is None else Martingale(value, problem, grid, scheme)
         self.needs_laws, self.needs_innovations = False, value is not None
         self.nodes = frozenset(nodes)
         times = grid.times.tolist()
@@ -175,7 +160,7 @@ class Sums(Record[Rollout]):
     def begin(self, x: State, context: Context) -> None:
         self.context = context
         self.returns = self.divergence = x.new_zeros(len(x))
-        self.martingale = None if self.value is None else self.returns
+        self.martingale = None if self.noise_of is None else self.returns
         if 0 in self.nodes:
             self.kept[0] = x
 
@@ -188,13 +173,10 @@ class Sums(Record[Rollout]):
             amount = step.penalty if alive is None else step.penalty * alive
             self.divergence = self.divergence + amount
             self.returns = self.returns.sub(amount, alpha=weight * self.problem.penalty_weight)
-        if self.value is not None and self.martingale is not None and step.center is not None:
-            slope = self.value.gradient(
-                step.t0, step.x, self.context, step.action if step.law is None else step.law.mean
-            )
-            gained = inner(slope, step.moved - step.center)
-            gained = gained if alive is None else gained * alive
-            self.martingale = self.martingale.add(gained, alpha=weight)
+        if self.noise_of is not None and self.martingale is not None:
+            gained = self.noise_of.gained(step, self.context)
+            if gained is not None:
+                self.martingale = self.martingale + (gained if alive is None else gained * alive)
         if k + 1 in self.nodes:
             self.kept[k + 1] = step.moved
 

@@ -1,7 +1,7 @@
 """Value functions with derivatives, and the pinned form whose terminal condition is exact."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -92,6 +92,16 @@ class Value(nn.Module, ABC):
     ) -> Scalar:
         """⟨direction, ∇V⟩, (batch,)."""
         return inner(direction, self.gradient(t, x, context, mean))
+
+
+class QuadraticStateValue(Value):
+    """V(t, x) = xᵀM(t)x + 2m(t)ᵀx + c(t): as a control variate it takes all noise into account."""
+
+    @abstractmethod
+    def quadratic(
+        self, times: Sequence[float]
+    ) -> tuple[Float[Tensor, "times d d"], Float[Tensor, "times d"]]:
+        """M, symmetric, and m at these times; float64."""
 
 
 class PinnedValue(Value):

@@ -1,17 +1,20 @@
 """The exact value of a linear-Gaussian policy as a `Value`, in continuous time and on a grid."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ctcontrol._checks import CtcontrolError
+from ctcontrol._tensor import linear, shared
 from ctcontrol._typing import Action, Context, Scalar, State, Time
-from ctcontrol._value import Jet, Value
+from ctcontrol._value import Jet, QuadraticStateValue
 from ctcontrol.exact.lq._arrays import Array
 from ctcontrol.exact.lq._value_function import Quadratic, QuadraticValue
 
 
-class ExactValue(Value):
+class ExactValue(QuadraticStateValue):
     """V(t, x) = −xᵀP(t)x − 2p(t)ᵀx − c(t), solved in float64, given in the dtype of x.
 
     `at` is differentiable in x; its derivative in t comes from `jet`, because autograd cannot
@@ -47,8 +50,20 @@ class ExactValue(Value):
             hessian=-2 * P if hessian else None,
         )
 
+    def gradient(self, t: Time, x: State, context: Context, mean: Action | None = None) -> State:
+        """−2(Px + p), detached."""
+        if not shared(t):
+            return super().gradient(t, x, context, mean)
+        now = self.function.at(float(t[0]))  # of a rollout, where all rows have the same time
+        P, p = torch.as_tensor(now.P).to(x), torch.as_tensor(now.p).to(x)
+        return -2 * (linear(P, x.detach()) + p)
 
-class ChainValue(Value):
+    def quadratic(self, times: Sequence[float]) -> tuple[Tensor, Tensor]:
+        now = self.function.at(np.array(times))
+        return -torch.as_tensor(now.P), -torch.as_tensor(now.p)
+
+
+class ChainValue(QuadraticStateValue):
     """V_k(x) at the nodes t_k of an Euler–Maruyama chain: with it, temporal differences are exact.
 
     A chain has no time between its nodes: ∂V/∂t of a jet is NaN.
@@ -85,6 +100,11 @@ class ChainValue(Value):
             gradient=-2 * (torch.einsum("bij,bj->bi", P, x) + p),
             hessian=-2 * P if hessian else None,
         )
+
+    def quadratic(self, times: Sequence[float]) -> tuple[Tensor, Tensor]:
+        rows = self._rows(torch.tensor(list(times), dtype=torch.float64))
+        P, p = torch.as_tensor(self.functions.P), torch.as_tensor(self.functions.p)
+        return -P[rows], -p[rows]
 
     def _rows(self, t: Time) -> Tensor:
         gap = (t.detach().double().cpu()[:, None] - torch.tensor(self.nodes)).abs()
