@@ -120,7 +120,7 @@ def simulate(
         if store == "all":
             return run_tiles(run, noise, batch, generator, lambda: Everything(problem, grid))
         return run_tiles(
-            run, noise, batch, generator, lambda: Sums(problem, grid, nodes, martingale)
+            run, noise, batch, generator, lambda: Sums(problem, grid, nodes, martingale, solver)
         )
 
 
