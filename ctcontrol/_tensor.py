@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 def like(v: Tensor, x: Tensor) -> Tensor:
@@ -19,6 +20,12 @@ def span(t0: Tensor, t1: Tensor, x: Tensor) -> Tensor:
     if shared(t0) and shared(t1):
         return t1[0] - t0[0]
     return like(t1 - t0, x)
+
+
+def varies(v: Tensor) -> bool:
+    """Whether a derivative is being taken along `v`: what is zero now must not be left out then."""
+    differentiated = torch.is_grad_enabled() and v.requires_grad
+    return differentiated or forward_ad.unpack_dual(v).tangent is not None
 
 
 def linear(matrix: Tensor, x: Tensor) -> Tensor:

@@ -61,7 +61,17 @@ def only_the_end(problem: ct.ControlProblem) -> ct.ControlProblem:
     return ct.ControlProblem(problem.sde, reward, problem.initial, 1.0, 0.3)
 
 
+def one_state() -> tuple[ct.ControlProblem, ct.Policy]:
+    """From where it stands the offset is zero, and its derivative is not."""
+    lq = LQProblem(
+        A=[[-0.5]], B=[[1.0]], Q=[[1.0]], R=[[1.0]], G=[[1.0]], volatility=0.5, horizon=1.0,
+        initial_mean=[1.0],
+    )  # fmt: skip
+    return lq.problem(), LinearGaussianPolicy([[0.5]])
+
+
 CASES: dict[str, Callable[[], tuple[ct.ControlProblem, ct.Policy]]] = {
+    "one state": one_state,
     "gain": lambda: (plant().problem(), gain()),
     "gain that explores": lambda: (plant().problem(), gain(0.3)),
     "learned std, entropy": lambda: (plant(0.2).problem(), gain(0.3, learn_std=True)),

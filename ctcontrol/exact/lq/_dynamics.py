@@ -11,7 +11,7 @@ from ctcontrol._checks import check_fits
 from ctcontrol._policy import Feedback
 from ctcontrol._reward import QuadraticForm, Reward
 from ctcontrol._sde import ConstantLinearSDE, ElementwiseActionSDE, LinearCoefficients
-from ctcontrol._tensor import inner, linear
+from ctcontrol._tensor import inner, linear, varies
 from ctcontrol._typing import Action, Context, Scalar, State, Time
 from ctcontrol._volatility import (
     DenseVolatility,
@@ -164,7 +164,7 @@ class QuadraticReward(Reward):
         S = self.Q.new_zeros(K.mT.shape) if self.S is None else self.S
         SK, RK = S @ K, self.R @ K
         matrix = self.Q - SK - SK.mT + K.mT @ RK
-        slope = (RK.mT - S) @ k if bool(k.any()) else None
+        slope = (RK.mT - S) @ k if varies(k) or bool(k.any()) else None
         return QuadraticForm(-matrix, slope, -(k @ self.R @ k))
 
 
