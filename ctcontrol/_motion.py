@@ -16,7 +16,7 @@ from ctcontrol._policy import Feedback, Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._reward import QuadraticForm, Reward
 from ctcontrol._sde import ActionAffineSDE, ConstantLinearSDE, ControlledSDE
-from ctcontrol._tensor import linear
+from ctcontrol._tensor import linear, varies
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Action, Context, Noise, Scalar, State, Time
 from ctcontrol.solvers import Scheme, Solver
@@ -51,7 +51,7 @@ class Motion(ABC):
     def move(
         self, k: int, t0: Time, t1: Time, x: State, known: Decision, dw: Noise, context: Context
     ) -> State:
-        """X'; may overwrite what was decided."""
+        """X'."""
 
     @abstractmethod
     def noise_like(self, t0: Time, x: State, a: Action | None) -> Noise:
@@ -133,6 +133,7 @@ class AffineStep(NamedTuple):
         offset: c, as a column.
         root: L, or None for the identity.
         scale: s.
+        shifts: whether c is not zero.
         factor: M as a number, for one state; None for several, and where M is differentiated.
         feedback: what the policy does.
         reward: r under it, where that is a quadratic form.
@@ -142,9 +143,16 @@ class AffineStep(NamedTuple):
     offset: Float[Tensor, "d 1"]
     root: Float[Tensor, "d k"] | None
     scale: float
+    shifts: bool
     factor: float | None
     feedback: Feedback
     reward: QuadraticForm | None
+
+    def center(self, x: State) -> State:
+        """M x + c."""
+        if self.factor is not None:
+            return torch.add(self.offset[0, 0], x, alpha=self.factor)
+        return torch.addmm(self.offset, self.matrix, x.mT).mT
 
     def fits(self, x: State) -> bool:
         """Whether these are such states; if not, the general way says what is wrong."""
@@ -169,26 +177,24 @@ class LinearFeedback(Motion):
 
     def decide(self, k: int, t0: Time, t1: Time, x: State, context: Context) -> Decision:
         step = self.steps[k]
-        if step.factor is not None:
-            center = torch.add(step.offset[0, 0], x, alpha=step.factor)
-        else:
-            center = torch.addmm(step.offset, step.matrix, x.mT).mT
         action = paid = None
         if self.pays and step.reward is not None:
             paid = step.reward(x)
         if self.tells or (self.pays and paid is None):
             action = step.feedback.offset - linear(step.feedback.gain, x)
+        center = step.center(x) if self.keeps else None
         return Decision(None, action, center, center, paid)
 
     def move(
         self, k: int, t0: Time, t1: Time, x: State, known: Decision, dw: Noise, context: Context
     ) -> State:
-        step, mean = self.steps[k], known.mean
-        assert mean is not None
+        step = self.steps[k]
         noise = dw if step.root is None else linear(step.root, dw)
-        if self.keeps:
-            return mean.add(noise, alpha=step.scale)
-        return mean.add_(noise, alpha=step.scale)
+        if known.mean is not None:
+            return known.mean.add(noise, alpha=step.scale)
+        if step.factor is None and not step.shifts:
+            return torch.addmm(noise.mT, step.matrix, x.mT, beta=step.scale).mT
+        return step.center(x).add_(noise, alpha=step.scale)
 
     def noise_like(self, t0: Time, x: State, a: Action | None) -> Noise:
         root = self.steps[0].root
@@ -241,11 +247,11 @@ def _read(
     still = gain.new_zeros(k, d)
     root = scheme.noise(sde, *times(k), still, offset.expand(k, -1), unit).mT
     matrix, shift, scale = (image[1:] - image[0]).mT, image[0][:, None], float(root[0, 0])
-    factor = float(matrix) if d == 1 and not matrix.requires_grad else None
-    form = reward.under(feedback)
+    factor = float(matrix) if d == 1 and not varies(matrix) else None
+    form, shifts = reward.under(feedback), varies(shift) or bool(shift.any())
     if root.shape == (d, d) and torch.equal(root, scale * unit):
-        return AffineStep(matrix, shift, None, scale, factor, feedback, form)
-    return AffineStep(matrix, shift, root, 1.0, factor, feedback, form)
+        return AffineStep(matrix, shift, None, scale, shifts, factor, feedback, form)
+    return AffineStep(matrix, shift, root, 1.0, shifts, factor, feedback, form)
 
 
 def is_sure(std: Tensor) -> bool:
