@@ -5,7 +5,14 @@ import math
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import CtcontrolError, NumericalError, ShapeError, check_count, check_rows
+from ctcontrol._checks import (
+    CtcontrolError,
+    NumericalError,
+    ShapeError,
+    check_count,
+    check_kind,
+    check_rows,
+)
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._loop import draw_seed
 from ctcontrol._problem import ControlProblem
@@ -15,7 +22,8 @@ from ctcontrol._tensor import fill
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Action, Scalar, State
 from ctcontrol.noise import Tile, WhiteNoise
-from ctcontrol.solvers import EulerMaruyama, Solver
+from ctcontrol.solvers import EulerMaruyama, Scheme
+from ctcontrol.solvers._euler import gaussian
 
 
 class Episodes:
@@ -47,7 +55,7 @@ class Episodes:
         batch: int,
         *,
         generator: torch.Generator,
-        solver: Solver | None = None,
+        solver: Scheme | None = None,
     ) -> None:
         check_run(problem, grid, generator)
         if isinstance(problem.regularizer, Entropy) and problem.regularizer.weight:
@@ -58,7 +66,9 @@ class Episodes:
         self.problem, self.grid = problem, grid
         self.batch = check_count("batch", batch)
         self.generator = generator
-        self.solver = solver or EulerMaruyama()
+        self.solver = EulerMaruyama() if solver is None else solver
+        check_kind("solver", self.solver, Scheme, "take EulerMaruyama()")
+        self._law = gaussian(self.solver) if problem.regularizer is not None else None
         self.reset()
 
     def reset(self) -> State:
@@ -104,16 +114,15 @@ class Episodes:
         t0, t1 = fill(begin, x), fill(end, x)
         running = problem.reward.running(t0, x, action, context)
         gain = check_rows("reward.running", running, self.batch) * (t1 - t0)
-        if problem.regularizer is not None:
+        if problem.regularizer is not None and self._law is not None:
             law = Gaussian(action, torch.zeros_like(t0))
             anchor = problem.regularizer.anchor(t0, x, context)
             gain = gain - problem.penalty_weight * problem.regularizer.amount(
-                solver, problem.sde, t0, t1, x, law, anchor, context
+                self._law, problem.sde, t0, t1, x, law, anchor, context
             )
-        buffer = problem.sde.volatility(t0, x, action).noise_like(x)
+        buffer = solver.noise_like(problem.sde, t0, x, action)
         dw = self._noise.increment(begin, end, buffer)
-        mean = solver.mean(problem.sde, t0, t1, x, action, context)
-        self.state = mean + solver.noise(problem.sde, t0, t1, x, action, dw)
+        self.state = solver.step(problem.sde, t0, t1, x, action, dw, context)
         factor = self.discount_factor
         self.index += 1
         if self.ended:

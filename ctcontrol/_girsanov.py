@@ -12,7 +12,8 @@ from ctcontrol._sde import UncontrolledVolatilitySDE, of_kind
 from ctcontrol._tensor import inner
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._typing import Scalar
-from ctcontrol.solvers import EulerMaruyama, Solver
+from ctcontrol.solvers import Solver
+from ctcontrol.solvers._euler import gaussian
 
 
 @torch.no_grad()
@@ -58,7 +59,7 @@ def path_log_ratio(
     Raises:
         CtcontrolError: a controlled or singular volatility, or a step without noise.
     """
-    scheme, sde = solver or EulerMaruyama(), _uncontrolled(problem, "path_log_ratio")
+    scheme, sde = gaussian(solver), _uncontrolled(problem, "path_log_ratio")
     rows = trajectory.transitions()
     here, there = _means(policy, trajectory), _means(reference, trajectory)
     ends = (rows.t0, rows.t1, rows.x)
@@ -84,7 +85,7 @@ def kl_rates(
     Exact for the chain of the solver, at any step size; ½|σ⁻¹(b(μ) − b(μ_ref))|² for
     Euler–Maruyama. None takes the recorded mean actions. Raises as `Solver.step_kl`.
     """
-    scheme, sde = solver or EulerMaruyama(), _uncontrolled(problem, "kl_rates")
+    scheme, sde = gaussian(solver), _uncontrolled(problem, "kl_rates")
     rows = trajectory.transitions()
     kl = scheme.step_kl(
         sde,

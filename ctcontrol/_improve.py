@@ -25,7 +25,8 @@ from ctcontrol._updater import Reevaluate, Updater
 from ctcontrol._value import Value
 from ctcontrol.algorithms._base import Algorithm, PolicyLoss
 from ctcontrol.critics import Critic
-from ctcontrol.solvers import EulerMaruyama, Solver
+from ctcontrol.solvers import Solver
+from ctcontrol.solvers._euler import gaussian
 
 AnyUpdater = Updater | NaturalUpdater
 """A step of an optimiser, or a natural gradient with a line search."""
@@ -140,7 +141,7 @@ def improve(
             f"{type(algorithm).__name__} learns from rollouts of the policy itself; leave "
             "`behavior` out, or use QLearning, which learns from any"
         )
-    scheme, actor = solver or EulerMaruyama(), policy if behavior is None else behavior
+    scheme, actor = gaussian(solver), policy if behavior is None else behavior
 
     def turns() -> Iterator[Iteration]:
         now = algorithm

@@ -15,7 +15,8 @@ from ctcontrol._trajectory import Trajectory
 from ctcontrol._value import Value
 from ctcontrol.advantages import AdvantageEstimator, ItoAdvantage
 from ctcontrol.advantages._closed_form import average_action_terms, require_uncontrolled
-from ctcontrol.solvers import EulerMaruyama, Solver
+from ctcontrol.solvers import Solver
+from ctcontrol.solvers._euler import gaussian
 
 
 def performance_difference(
@@ -34,7 +35,7 @@ def performance_difference(
     says nothing new. (docs/theory, performance difference.)
     """
     rate = estimator or ItoAdvantage()
-    return _integral(rate(problem, solver or EulerMaruyama(), value, trajectory), trajectory)
+    return _integral(rate(problem, gaussian(solver), value, trajectory), trajectory)
 
 
 def surrogate(
@@ -64,7 +65,7 @@ def surrogate_rates(
     solver: Solver | None = None,
 ) -> Tensor:
     """A_t(x) = E_{a∼π′}[q^π(t, x, a)] − (penalties of π′ over those of π), (steps, batch)."""
-    scheme = solver or EulerMaruyama()
+    scheme = gaussian(solver)
     require_uncontrolled(problem, "surrogate")
     gradient = gradients_along(value, trajectory, through_mean=True).flatten(0, 1)
     with torch.no_grad():
@@ -95,7 +96,7 @@ def clipped_surrogate(
     `SurrogateBound.lower`. (The clip alone bounds no KL: Gaussian ratios are unbounded.)
     """
     check_positive("clip", clip)
-    scheme = solver or EulerMaruyama()
+    scheme = gaussian(solver)
     rates = estimator(problem, scheme, value, trajectory)
     with torch.no_grad():
         rows = trajectory.transitions()

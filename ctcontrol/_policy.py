@@ -7,13 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ctcontrol._checks import CtcontrolError, check_nonnegative
+from ctcontrol._checks import CtcontrolError, check_kind, check_nonnegative
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._sde import ElementwiseActionSDE, of_kind
 from ctcontrol._tensor import fill, like
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Context, MeanFunction, State, Time
 from ctcontrol.solvers import Scheme, Solver
+from ctcontrol.solvers._base import GAUSSIAN
 
 
 class Feedback(NamedTuple):
@@ -132,6 +133,7 @@ class NoiseAbsorbingPolicy(Policy):
         super().__init__()
         self.mean = mean
         self.solver = solver
+        check_kind("solver", solver, Solver, GAUSSIAN)
         remedy = "only actions shaped like the noise can absorb it; use GaussianPolicy"
         elementwise = of_kind(sde, ElementwiseActionSDE, type(self).__name__, remedy)
         std = solver.absorbing_std(elementwise, grid.times[:-1], grid.times[1:])

@@ -14,7 +14,7 @@ from ctcontrol._checks import CtcontrolError, check_kind, check_positive
 from ctcontrol._episodes import Episodes
 from ctcontrol._problem import ControlProblem
 from ctcontrol._time_grid import TimeGrid
-from ctcontrol.solvers import Solver
+from ctcontrol.solvers import Scheme
 
 Observation = NDArray[np.float32]
 """(t, x) as one vector, x flattened; (envs, …) in the vector environment."""
@@ -30,7 +30,7 @@ class _Faces:
         batch: int,
         action_shape: tuple[int, ...],
         action_scale: float,
-        solver: Solver | None,
+        solver: Scheme | None,
         device: torch.device | str,
     ) -> None:
         self.scale = check_positive("action_scale", action_scale)
@@ -103,7 +103,7 @@ class ControlEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         action_shape: tuple[int, ...],
         *,
         action_scale: float = 1.0,
-        solver: Solver | None = None,
+        solver: Scheme | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self._faces = _Faces(problem, grid, 1, action_shape, action_scale, solver, device)
@@ -160,7 +160,7 @@ class VectorControlEnv(VectorEnv[Observation, NDArray[np.float32], NDArray[Any]]
         action_shape: tuple[int, ...],
         *,
         action_scale: float = 1.0,
-        solver: Solver | None = None,
+        solver: Scheme | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self._faces = _Faces(problem, grid, num_envs, action_shape, action_scale, solver, device)

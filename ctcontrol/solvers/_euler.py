@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
+from ctcontrol._checks import check_kind
 from ctcontrol._sde import ControlledSDE, ElementwiseActionSDE, UncontrolledVolatilitySDE
 from ctcontrol._tensor import inner, span
 from ctcontrol._typing import Action, Context, Noise, Scalar, State, Time
 from ctcontrol._volatility import ScalarVolatility
-from ctcontrol.solvers._base import Solver
+from ctcontrol.solvers._base import GAUSSIAN, Scheme, Solver
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,17 @@ class EulerMaruyama(Solver):
                 f"{type(volatility).__name__}"
             )
         return (volatility.value / sde.action_gain(t0)).abs() / (t1 - t0).sqrt()
+
+
+def gaussian(solver: Scheme | None) -> Solver:
+    """The scheme whose law of a step is asked for; Euler–Maruyama by default.
+
+    Raises:
+        CtcontrolError: a scheme without such a law, or no scheme at all.
+    """
+    if solver is None:
+        return EulerMaruyama()
+    remedy = "take EulerMaruyama()" if isinstance(solver, type) else GAUSSIAN
+    check_kind("solver", solver, Solver, remedy)
+    assert isinstance(solver, Solver)
+    return solver

@@ -298,7 +298,7 @@ NOISE: list[Door] = [
     (
         "ratio of paths",
         lambda: ct.path_log_ratio(still(), POLICY, PRETRAINED, rolled(still())),
-        r"a step has no noise.*use a positive volatility",
+        r"zero or singular.*use a positive volatility",
     ),
     (
         "regularizer",

@@ -135,7 +135,7 @@ TABLE: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a class of solvers": (
         lambda: simulated(solver=ct.EulerMaruyama),
-        r"kind Solver, got the class EulerMaruyama; take EulerMaruyama\(\)",
+        r"kind Scheme, got the class EulerMaruyama; take EulerMaruyama\(\)",
     ),
     "a network": (
         lambda: improved(value=torch.nn.Linear(1, 1)),
