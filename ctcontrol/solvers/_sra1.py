@@ -17,7 +17,7 @@ class SRA1(Scheme):
     """X' = x + [⅓b(t0, x) + ⅔b(t0 + ¾Δ, x̃)]Δ + σ(t1)ΔW + [σ(t0) − σ(t1)]ΔZ/Δ,
 
     x̃ = x + ¾b(t0, x)Δ + (3/2)σ(t1)ΔZ/Δ. Rößler's stochastic Runge–Kutta scheme SRA1 for additive
-    noise (2010, SIAM J. Numer. Anal. 48, table 6.1): strong order 1.5, weak order 2, with two
+    noise (2010, SIAM J. Numer. Anal. 48, 922–952): strong order 1.5, weak order 2, with two
     drifts a step. ΔZ = ∫(W_s − W_{t0})ds is correlated with ΔW: given ΔW it is
     N(½ΔΔW, Δ³/12).
 
