@@ -11,7 +11,7 @@ from ctcontrol import (
 )
 from ctcontrol.advantages import TemporalDifferenceAdvantage
 from validation._problems import correction, gaussian_tilt, seeded
-from validation._report import Plot, Report, Series, Size, equal, pick, power, rate, sampled
+from validation._report import Plot, Report, Series, Size, equal, order, pick, power, sampled
 
 CONSTANT, SLOPE = 0.3, -0.2
 GOLDEN = {
@@ -100,8 +100,8 @@ def check(size: Size) -> Report:
                 0,
                 1.5e-3,
             ),
-            rate("rate_constant", "error of ∂J/∂θ₀ is O(Δt)", lengths, first, 1.0),
-            rate("rate_slope", "error of ∂J/∂θ₁ is O(Δt)", lengths, second, 1.0),
+            order("rate_constant", "error of ∂J/∂θ₀ is O(Δt)", lengths, first, 1.0),
+            order("rate_slope", "error of ∂J/∂θ₁ is O(Δt)", lengths, second, 1.0),
             sampled(
                 "simulated_constant",
                 f"simulated ∂J/∂θ₀, {steps} steps",

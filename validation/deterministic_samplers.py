@@ -15,6 +15,7 @@ from validation._report import (
     at_least,
     at_most,
     equal,
+    order,
     pick,
     power,
     rate,
@@ -107,21 +108,19 @@ def check(size: Size) -> Report:
             rate("w2_linear", "W₂ ∝ the shift", shifts, distances, 1.0, 1e-6),
             at_least("w2_bound", "least bound/W₂ over four affine corrections", min(bent), 1.0),
             at_most("w2_tight", "and largest", max(bent), 3.0),
-            rate(
+            order(
                 "kl_blows_up",
                 "path KL of the η-sampler ∝ η⁻² as η → 0",
                 etas[1:],
                 kls[1:],
                 -2.0,
-                0.1,
             ),
-            rate(
+            order(
                 "euler",
                 "Euler's method: error of E Y_T is O(Δt)",
                 [1 / n for n in counts],
                 errors,
                 1.0,
-                0.15,
             ),
         ),
         plot=Plot(

@@ -6,7 +6,7 @@ from ctcontrol import Estimate, TimeGrid, simulate
 from ctcontrol.exact.tilt import GaussianTilt, VariancePreserving
 from validation._chains import nodes
 from validation._problems import seeded
-from validation._report import Plot, Report, Series, Size, equal, order, pick, power, rate, sampled
+from validation._report import Plot, Report, Series, Size, equal, order, pick, power, sampled
 
 GOLDEN = {1.0: 0.86607621, 0.7: 0.66696359, 0.3: 0.19050950}
 MEAN, VARIANCE, REWARD, KAPPA = 0.4, 0.6, 1.1, 0.7
@@ -107,8 +107,8 @@ def check(size: Size) -> Report:
                 0,
             ),
             equal("ends", "closed form of the samples' law, quadratic reward", max(ends), 0),
-            rate("ode_limit", "η → 0: shift ∝ η²", etas, small, 2.0, 0.1),
-            rate("memoryless", "η = 1: missing share of the shift ∝ α_T²", logs, missing, 1.0, 0.1),
+            order("ode_limit", "η → 0: shift ∝ η²", etas, small, 2.0),
+            order("memoryless", "η = 1: missing share of the shift ∝ α_T²", logs, missing, 1.0),
             sampled(
                 "simulated",
                 f"simulated mean at η = 0.7, {steps} steps, and exactly",

@@ -14,9 +14,9 @@ from validation._report import (
     Size,
     at_least,
     equal,
+    order,
     pick,
     power,
-    rate,
     sampled,
 )
 
@@ -100,7 +100,7 @@ def check(size: Size) -> Report:
             0.0,
         ),
         sampled("ratio_is_a_density", "E^θ dP^pre/dP^θ = 1", Estimate.of((-log_ratio).exp()), 1.0),
-        rate("euler_rate", "KL of the Euler chain − path KL is O(Δt)", sizes, bias, 1.0),
+        order("euler_rate", "KL of the Euler chain − path KL is O(Δt)", sizes, bias, 1.0),
     )
     plot = Plot(
         "KL of an Euler chain tends to the path KL at rate 1",

@@ -56,7 +56,7 @@ def check(size: Size) -> Report:
         factor: Estimate.of((NoiseAwareFit().targets(Scaled(value, factor), run) - plain)[0])
         for factor in (0.3, 1.0, 3.0)
     }
-    counts = (10, 20, 40, 80, 160)
+    counts = (20, 40, 80, 160, 320)
     lengths, aware, monte = [1.0 / n for n in counts], [], []
     for n in counts:
         path = rollout(n, batch)
@@ -108,7 +108,7 @@ def check(size: Size) -> Report:
                 )
                 for factor, estimate in gaps.items()
             ),
-            rate("vanishing", "at the truth the target's spread ∝ Δt^½", lengths, aware, 0.5, 0.06),
+            rate("vanishing", "at the truth the target's spread ∝ Δt^½", lengths, aware, 0.5, 0.05),
             rate(
                 "monte_carlo",
                 "the return's spread does not fall with Δt",
@@ -119,7 +119,7 @@ def check(size: Size) -> Report:
             ),
             at_most(
                 "reduction",
-                "spread at 160 steps, share of the return's",
+                "spread at 320 steps, share of the return's",
                 aware[-1] / monte[-1],
                 0.15,
             ),

@@ -14,7 +14,7 @@ from ctcontrol import (
 )
 from ctcontrol.exact.lq import FixedLinearGaussianPolicy, LinearGaussianLaw, LQProblem, StationaryLQ
 from validation._problems import seeded
-from validation._report import Plot, Report, Series, Size, equal, order, pick, power, rate, sampled
+from validation._report import Plot, Report, Series, Size, equal, order, pick, power, sampled
 
 PULL, NOISE, DISCOUNT, START = 0.9, 0.7, 0.5, 1.2
 LAW = LinearGaussianLaw([[0.0]])
@@ -169,7 +169,7 @@ def check(size: Size) -> Report:
                 [up_to_exponential_times(c) - eta for c in coarse],
                 1.0,
             ),
-            rate("mass", "mass of the grid − 1/ρ is O(Δt)", lengths, masses, 1.0),
+            order("mass", "mass of the grid − 1/ρ is O(Δt)", lengths, masses, 1.0),
             equal("truncation", "a horizon T loses e^{−ρT}: fitted rate", decay, -DISCOUNT, 0.02),
         ),
         plot=Plot(

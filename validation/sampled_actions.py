@@ -12,6 +12,7 @@ from validation._report import (
     Size,
     at_least,
     equal,
+    order,
     pick,
     power,
     rate,
@@ -70,11 +71,11 @@ def check(size: Size) -> Report:
                 float(np.abs(np.subtract(*relaxed)).max()),
                 0,
             ),
-            rate("variance_in_step", "excess variance of X_T ∝ Δt", lengths, by_step, 1.0),
+            order("variance_in_step", "excess variance of X_T ∝ Δt", lengths, by_step, 1.0),
             rate(
                 "variance_in_exploration", "excess variance of X_T ∝ Σ", levels, by_level, 1.0, 1e-9
             ),
-            rate("value_in_step", "bias of the return ∝ Δt", lengths, value_step, 1.0),
+            order("value_in_step", "bias of the return ∝ Δt", lengths, value_step, 1.0),
             rate("value_in_exploration", "bias of the return ∝ Σ", levels, value_level, 1.0, 1e-9),
             sampled(
                 "simulated_variance",

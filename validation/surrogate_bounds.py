@@ -15,9 +15,9 @@ from validation._report import (
     at_least,
     at_most,
     equal,
+    order,
     pick,
     power,
-    rate,
 )
 
 HORIZON, START = 1.0, 0.4
@@ -130,9 +130,11 @@ def check(size: Size) -> Report:
                 -0.437970552,
                 1e-9,
             ),
-            rate("remainder", "two states: J − L ∝ δ²", shifts, remainder, 2.0),
-            rate("change", "while J(π′) − J(π) ∝ δ", shifts, first_order, 1.0),
-            rate("finite_error", "sin 2X_T: error ∝ δ²", shifts, [e for e, _ in with_horizon], 2.0),
+            order("remainder", "two states: J − L ∝ δ²", shifts, remainder, 2.0),
+            order("change", "while J(π′) − J(π) ∝ δ", shifts, first_order, 1.0),
+            order(
+                "finite_error", "sin 2X_T: ∝ δ²", shifts, [e for e, _ in with_horizon], 2.0
+            ),
             equal(
                 "library",
                 "the library's bound, linear in KL, is that constant",
@@ -150,7 +152,7 @@ def check(size: Size) -> Report:
             ),
             at_least("finite_bound", "with a horizon, least bound/error", min(ratios), 1.0),
             at_most("finite_tight", "and largest", max(ratios), 5.0),
-            rate(
+            order(
                 "discounted_error",
                 "cos X, discounted: error ∝ δ²",
                 shifts,
