@@ -217,9 +217,10 @@ def affine_steps(
     if feedbacks is None or feedbacks[0].gain.dtype != dtype:
         return None
     steps: list[AffineStep] = []
-    known: dict[tuple[str, int], AffineStep] = {}
+    known: dict[tuple[int, int], AffineStep] = {}
+    unit = 1e-12 * grid.horizon  # the lengths of a uniform grid are one, up to rounding
     for (begin, end), feedback in zip(pairwise(nodes), feedbacks, strict=True):
-        key = (f"{end - begin:.12e}", id(feedback))  # the lengths of a uniform grid are one
+        key = (round((end - begin) / unit), id(feedback))
         if key not in known:
             known[key] = _read(sde, scheme, begin, end, feedback, problem.reward)
         steps.append(known[key])
