@@ -90,6 +90,7 @@ from ctcontrol._updater import Updater as Updater
 from ctcontrol._updater import WarmupCosine as WarmupCosine
 from ctcontrol._value import Jet as Jet
 from ctcontrol._value import PinnedValue as PinnedValue
+from ctcontrol._value import QuadraticStateValue as QuadraticStateValue
 from ctcontrol._value import Value as Value
 from ctcontrol._volatility import DenseVolatility as DenseVolatility
 from ctcontrol._volatility import DiagonalVolatility as DiagonalVolatility
