@@ -16,7 +16,7 @@ from ctcontrol._sde import (
     UncontrolledVolatilitySDE,
     of_kind,
 )
-from ctcontrol._tensor import inner, like, shared
+from ctcontrol._tensor import inner, like, linear, shared
 from ctcontrol._typing import Action, Context, Noise, Scalar, State, Time
 from ctcontrol.solvers._base import Solver
 from ctcontrol.solvers._van_loan import Array, transition
@@ -111,12 +111,17 @@ def _linear(sde: ControlledSDE) -> ConstantLinearSDE:
 
 def _rows(sde: ControlledSDE, t0: Time, t1: Time, x: Tensor) -> _Step:
     """The step of every row; one for all where they share its length."""
-    linear, digits = _linear(sde), 12 if t0.dtype == torch.float64 else 6
-    one = slice(1) if shared(t0) and shared(t1) else slice(None)
-    lengths, row = torch.unique((t1[one] - t0[one]).double(), return_inverse=True)
-    # Rounding makes the lengths of a uniform grid differ in their last digits.
-    steps = [_step(linear, float(f"{h:.{digits}g}"), x.dtype, x.device) for h in lengths.tolist()]
-    if len({id(step) for step in steps}) == 1:
+    sde, digits = _linear(sde), 12 if t0.dtype == torch.float64 else 6
+
+    def step(h: float) -> _Step:
+        # Rounding makes the lengths of a uniform grid differ in their last digits.
+        return _step(sde, float(f"{h:.{digits}g}"), x.dtype, x.device)
+
+    if shared(t0) and shared(t1):
+        return step(float(t1[0]) - float(t0[0]))
+    lengths, row = torch.unique((t1 - t0).double(), return_inverse=True)
+    steps = [step(h) for h in lengths.tolist()]
+    if len({id(one) for one in steps}) == 1:
         return steps[0]
     names = vars(steps[0])
     return _Step(**{name: torch.stack([getattr(s, name) for s in steps])[row] for name in names})
@@ -173,4 +178,4 @@ def _regular(step: _Step) -> _Step:
 
 def _apply(matrix: Tensor, v: Tensor) -> Tensor:
     """Matrix times vectors (batch, n): one matrix, or one a row."""
-    return v @ matrix.mT if matrix.ndim == 2 else torch.einsum("bij,bj->bi", matrix, v)
+    return linear(matrix, v) if matrix.ndim == 2 else torch.einsum("bij,bj->bi", matrix, v)
