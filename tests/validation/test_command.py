@@ -12,7 +12,18 @@ from ctcontrol import Estimate
 from validation import _run, _write
 from validation.__main__ import main
 from validation._pool import each
-from validation._report import Claim, Plot, Report, Series, at_least, equal, rate, sampled, slope
+from validation._report import (
+    Claim,
+    Plot,
+    Report,
+    Series,
+    at_least,
+    equal,
+    order,
+    rate,
+    sampled,
+    slope,
+)
 
 
 def report(*claims: Claim) -> Report:
@@ -140,6 +151,16 @@ def test_slopes_carry_the_sampling_error() -> None:
     noisy = rate("r", "slope", sizes, [3 * s**2 for s in sizes], 1.0, 0.1, [s**2 for s in sizes])
     assert noisy.stderr == pytest.approx(0.3333 / (0.4804530**0.5 * 2**0.5), rel=1e-3)
     assert noisy.tolerance > 1
+
+
+@pytest.mark.parametrize("bend", [-0.7, 0.2, 0.7])
+@pytest.mark.parametrize("p", [-1.0, 0.5, 1.0, 2.0])
+def test_an_order_is_told_from_its_neighbours(p: float, bend: float) -> None:
+    sizes = (0.1, 0.05, 0.025)
+    errors = [3 * s**p * (1 + bend * s) for s in sizes]
+    assert order("o", "order", sizes, errors, p).passed
+    assert not order("o", "order", sizes, errors, p + 0.1).passed
+    assert not order("o", "order", sizes, errors, p - 0.1).passed
 
 
 def test_cells_show_the_relation() -> None:
