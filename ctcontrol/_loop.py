@@ -8,8 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import CtcontrolError, ShapeError, check_rows
-from ctcontrol._gaussian import Gaussian
+from ctcontrol._checks import ShapeError, check_rows
 from ctcontrol._motion import AffineStep, Decision, HeldAction, LinearFeedback, Motion, affine_steps
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
@@ -128,8 +127,9 @@ def _motion(
     run: Run, record: Record[Kept], x: State, pays: bool, generator: torch.Generator
 ) -> Motion:
     """The cheapest way to make the steps that gives all that is asked for."""
-    steps, regularized = run.affine, run.problem.regularizer is not None
-    if steps is None or record.needs_laws or regularized or not steps[0].fits(x):
+    lawful = record.needs_laws or run.problem.regularizer is not None
+    steps = None if lawful else run.affine
+    if steps is None or not steps[0].fits(x):
         return HeldAction(run.problem.sde, run.policy, run.solver, generator, run.backend)
     innovations = record.needs_innovations
     return LinearFeedback(steps, pays=pays, tells=innovations, keeps=innovations)
@@ -153,29 +153,7 @@ def _check_start(x: Tensor, batch: int) -> None:
         )
 
 
-def _check_law(law: Gaussian, x: Tensor) -> None:
-    """The law of the first actions: its rows, its dtype and its std."""
-    mean, std = law.mean, law.std
-    if len(mean) != len(x) or std.shape not in (x.shape[:1], mean.shape):
-        raise ShapeError(
-            f"a policy must return a mean ({len(x)}, ...) and a std ({len(x)},) or of the shape of "
-            f"the mean, got {tuple(mean.shape)} and {tuple(std.shape)}"
-        )
-    if mean.dtype != x.dtype:
-        raise CtcontrolError(
-            f"the policy's mean action is {mean.dtype} but the states are {x.dtype}; give policy "
-            "and problem the same dtype"
-        )
-    if not bool((std >= 0).all()):
-        raise CtcontrolError(
-            f"a std must be >= 0, got {float(std.min()):g} from the policy; learn its logarithm, "
-            "as LearnedStd does"
-        )
-
-
 def _check_decision(known: Decision, x: Tensor) -> None:
-    if known.law is not None:
-        _check_law(known.law, x)
     if known.center is not None:
         _check_step(known.center, x)
 

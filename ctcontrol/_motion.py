@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ctcontrol._checks import CtcontrolError, ShapeError
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._policy import Feedback, Policy
 from ctcontrol._problem import ControlProblem
@@ -98,6 +99,8 @@ class HeldAction(Motion):
         look, land = (_look, _land) if self.backend is None else self._functions(self.backend)
         mean, std, center = look(self.policy, sde, scheme, t0, t1, x, context)
         law = Gaussian(mean, std)
+        if k == 0:
+            _check_law(law, x)
         if is_sure(std):
             return Decision(law, mean, center, center)
         a = law.sample(self.generator)
@@ -214,8 +217,11 @@ def affine_steps(
         return None
     nodes, dtype = grid.times.tolist(), sde.coefficients().A.dtype
     feedbacks = policy.feedback(nodes[:-1])
-    if feedbacks is None or feedbacks[0].gain.dtype != dtype:
+    if feedbacks is None:
         return None
+    gain = feedbacks[0].gain
+    if gain.dtype != dtype or gain.shape != sde.coefficients().B.mT.shape:
+        return None  # the general way says what is wrong
     steps: list[AffineStep] = []
     known: dict[tuple[int, int], AffineStep] = {}
     unit = 1e-12 * grid.horizon  # the lengths of a uniform grid are one, up to rounding
@@ -259,3 +265,23 @@ def is_sure(std: Tensor) -> bool:
     """Whether no row has any exploration, so that drawing would only cost time."""
     distinct = std[tuple(slice(1) if step == 0 else slice(None) for step in std.stride())]
     return not bool((distinct != 0).any())
+
+
+def _check_law(law: Gaussian, x: Tensor) -> None:
+    """The law of the first actions: its rows, its dtype and its std."""
+    mean, std = law.mean, law.std
+    if len(mean) != len(x) or std.shape not in (x.shape[:1], mean.shape):
+        raise ShapeError(
+            f"a policy must return a mean ({len(x)}, ...) and a std ({len(x)},) or of the shape of "
+            f"the mean, got {tuple(mean.shape)} and {tuple(std.shape)}"
+        )
+    if mean.dtype != x.dtype:
+        raise CtcontrolError(
+            f"the policy's mean action is {mean.dtype} but the states are {x.dtype}; give policy "
+            "and problem the same dtype"
+        )
+    if not bool((std >= 0).all()):
+        raise CtcontrolError(
+            f"a std must be >= 0, got {float(std.min()):g} from the policy; learn its logarithm, "
+            "as LearnedStd does"
+        )

@@ -105,6 +105,9 @@ class ElementwiseLinearSDE(ElementwiseActionSDE, ConstantLinearSDE):
     def action_gain(self, t: Time) -> Scalar:
         return t.new_tensor(self.gain).expand(len(t))
 
+    def action_drift(self, t: Time, a: Action) -> State:
+        return self.gain * check_fits("the action", a, len(self.A), self.A.dtype)
+
     def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
         return self.noise.at(t)
 
