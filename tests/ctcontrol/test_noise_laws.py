@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_scrambled_points_are_a_net(first: int) -> None:
 
 @pytest.mark.parametrize("construction", ["bridge", "pca"])
 def test_points_do_not_depend_on_tiles_or_batches(construction: str) -> None:
-    source = Sobol(7, scrambles=2, construction=construction)  # type: ignore[arg-type]
+    source = Sobol(7, scrambles=2, construction=construction)  # type: ignore[arg-type]  # two literals, as a string
     whole = draw(source, GRID, 64, 2)
 
     def part(start: int, stop: int) -> Tensor:
@@ -199,7 +200,7 @@ def test_sobol_paths_have_an_end() -> None:
     with pytest.raises(CtcontrolError, match=r"at most 21201 coordinates, and 22000 steps of 1"):
         draw(Sobol(1, scrambles=1), TimeGrid.uniform(1.0, 22_000), 1)
     with pytest.raises(CtcontrolError, match="'bridge' or 'pca', got 'halton'"):
-        Sobol(1, construction="halton")  # type: ignore[arg-type]
+        Sobol(1, construction="halton")  # type: ignore[arg-type]  # what is tested
     stream = Sobol(1).stream(Tile(GRID, 0, 0, 16, 16))
     with pytest.raises(CtcontrolError, match=r"one grid, in order: 0\.2 was asked for"):
         stream.increment(0.2, 0.25, torch.empty(16, 1))

@@ -56,7 +56,7 @@ def test_without_noise_there_is_no_ratio() -> None:
     policy = ct.GaussianPolicy(MODEL.score)
     ode = DDIM(eta=0.0)
     path = ct.simulate(problem, policy, grid, 3, generator=seeded(3), solver=ode)
-    with pytest.raises(ct.CtcontrolError, match="a step has no noise"):
+    with pytest.raises(ct.CtcontrolError, match="a step without noise"):
         ct.path_log_ratio(problem, policy, policy, path, solver=ode)
     with pytest.raises(ct.CtcontrolError, match="path KL is infinite"):
         ct.path_kl(problem, policy, policy, path, solver=ode)

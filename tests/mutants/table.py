@@ -387,8 +387,8 @@ MUTANTS = (
     _of(
         "standard deviation in place of standard error",
         "ctcontrol/_estimate.py",
-        "spread = float(values.std()) / math.sqrt(n) if n > 1 else math.nan",
-        "spread = float(values.std()) if n > 1 else math.nan",
+        "math.sqrt(self.variance / self.n)",
+        "math.sqrt(self.variance)",
         "tests/ctcontrol/test_estimate.py",
     ),
 )
