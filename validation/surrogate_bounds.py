@@ -132,9 +132,7 @@ def check(size: Size) -> Report:
             ),
             order("remainder", "two states: J − L ∝ δ²", shifts, remainder, 2.0),
             order("change", "while J(π′) − J(π) ∝ δ", shifts, first_order, 1.0),
-            order(
-                "finite_error", "sin 2X_T: ∝ δ²", shifts, [e for e, _ in with_horizon], 2.0
-            ),
+            order("finite_error", "sin 2X_T: ∝ δ²", shifts, [e for e, _ in with_horizon], 2.0),
             equal(
                 "library",
                 "the library's bound, linear in KL, is that constant",
