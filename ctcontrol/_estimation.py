@@ -2,7 +2,7 @@
 
 from torch import Generator
 
-from ctcontrol._checks import CtcontrolError, check_count, check_positive
+from ctcontrol._checks import CtcontrolError, check_count, check_kind, check_positive
 from ctcontrol._estimate import Estimate, Tally
 from ctcontrol._loop import Stop
 from ctcontrol._policy import Policy
@@ -70,6 +70,10 @@ def estimate(
     """
     check_count("batch", batch)
     check_run(problem, grid, generator)
+    if noise is not None:
+        check_kind("noise", noise, NoiseSource, "take Sobol(seed), or None for white noise")
+    if control_variate is not None:
+        check_kind("control_variate", control_variate, Value, "take the value of some policy")
 
     def run(paths: int, noise: NoiseSource | None) -> Rollout:
         return simulate(

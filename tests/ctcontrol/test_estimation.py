@@ -168,6 +168,8 @@ def test_other_noise_and_policies() -> None:
         ({"budget": 100.0}, "a budget of 100 path-steps does not pay for one batch, 196608"),
         ({"tol": 0.0}, "tol must be a finite number > 0"),
         ({"budget": float("inf")}, "budget must be a finite number > 0"),
+        ({"budget": 1e6, "noise": "sobol"}, "noise must be of the kind NoiseSource, got str"),
+        ({"budget": 1e6, "control_variate": 1.0}, "control_variate must be of the kind Value"),
         ({"budget": 1e6, "batch": 0}, "batch must be a whole number >= 1"),
     ],
 )
