@@ -161,5 +161,5 @@ MODELS: dict[str, Model] = {
     "network": _linear(8, np.random.default_rng(2), layers=True),
     "diffusion": _mixture(64, 4, np.random.default_rng(3)),
 }
-"""OU d = 1 and LQ d = 8 with linear feedback that is nearly optimal, a 64 × 64 tanh policy d = 8, and a reversed
-diffusion with the score of four modes d = 64."""
+"""OU d = 1 and LQ d = 8 with linear feedback that is nearly optimal, a 64 × 64 tanh policy d = 8,
+and a reversed diffusion with the score of four modes d = 64."""
