@@ -41,7 +41,7 @@ class Arguments:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return command(_command, words, stopped="stopped; nothing was written")
+    return command(_command, words, stopped="stopped; the parts that were finished are written")
 
 
 def _command(words: list[str]) -> int:
@@ -60,10 +60,10 @@ def _command(words: list[str]) -> int:
         before = os.getloadavg()[0]
         for part in arguments.parts:
             found[part] = [row for task in _tasks(part, arguments) for row in _measured(task)]
-        found["machine"] = report.machine(before)
-        found["command"] = " ".join(["python -m benchmarks", *words])
-        if arguments.json is not None:
-            write_atomically(arguments.json, to_json(found, indent=1) + "\n")
+            found["machine"] = report.machine(before)
+            found["command"] = " ".join(["python -m benchmarks", *words])
+            if arguments.json is not None:  # after every part: hours are not lost to Ctrl-C
+                write_atomically(arguments.json, to_json(found, indent=1) + "\n")
     console().print(report.tables(found), markup=False, highlight=False)
     if arguments.docs is not None:
         write_atomically(arguments.docs, report.filled(arguments.docs.read_text("utf-8"), found))
