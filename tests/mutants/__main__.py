@@ -1,6 +1,6 @@
 """`python -m tests.mutants [WORD …]`: break the source, one line at a time.
 
-Every mutant of `tests/mutants/table.py` whose mistake or file contains a WORD, all without one.
+Every mutant of `tests/mutants/` whose mistake or file contains a WORD, all without one.
 Exit status: 0 all killed, 1 a mutant survived or could not be judged, 2 bad input.
 """
 
