@@ -2,7 +2,6 @@
 
 import math
 from itertools import pairwise
-from typing import Any, cast
 
 import numpy as np
 import pytest
