@@ -23,19 +23,23 @@ def one_thread(case: Case, budget: float) -> list[Record]:
 
 
 def all_cores(case: Case, budget: float) -> list[Record]:
-    """Wall seconds; contenders in torch with one thread or all, whichever is faster."""
+    """Wall seconds; loops in torch and NumPy with one thread or all, whichever is faster."""
     import torch
+    from threadpoolctl import threadpool_limits
 
     threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # while laws are checked on few paths, where threads only fight
 
     def best(name: str, run: Run) -> Run:
-        if not name.startswith("torch") or name == "torch, by hand":
+        torch.set_num_threads(threads)
+        if not name.startswith(("torch", "NumPy")) or name == "torch, by hand":
             return run
 
         def alone(seed: int) -> Any:
             torch.set_num_threads(1)
             try:
-                return run(seed)
+                with threadpool_limits(1, "blas"):
+                    return run(seed)
             finally:
                 torch.set_num_threads(threads)
 
@@ -51,16 +55,15 @@ def _against_ours(
     ours = measure.checked(CONTENDERS[OURS], case, budget)
     if isinstance(ours, str):
         return [{"contender": OURS, "skipped": ours}]
+    rivals = {name: contender for name, contender in CONTENDERS.items() if name != OURS}
+    ready = {name: measure.checked(rival, case, budget) for name, rival in rivals.items()}
     records: list[Record] = []
-    for name, contender in CONTENDERS.items():
-        if name == OURS:
-            continue
-        rival = measure.checked(contender, case, budget)
+    for name, rival in ready.items():
         if isinstance(rival, str):
             records.append({"contender": name, "skipped": rival})
-            continue
-        pairs = measure.paired(ours, prepared(name, rival), clock)
-        records.append({"contender": name, **pairs.summary()})
+        else:
+            pairs = measure.paired(ours, prepared(name, rival), clock)
+            records.append({"contender": name, **pairs.summary()})
     return records
 
 
