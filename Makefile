@@ -41,7 +41,7 @@ check: $(VENV)/.installed-dev  ## Check style, format, types and who may import 
 	$(VENV)/bin/lint-imports
 
 bench: $(VENV)/.installed-bench  ## Time simulation beside other libraries (about fifteen minutes)
-	OMP_NUM_THREADS=1 $(PY) -m pytest benchmarks --benchmark-only $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest benchmarks --benchmark-only --benchmark-timer=time.process_time $(ARGS)
 
 format: $(VENV)/.installed-dev  ## Rewrite the files in the project's format
 	$(PY) -m ruff check --fix .

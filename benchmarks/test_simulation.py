@@ -23,7 +23,7 @@ def contests() -> Iterator[tuple[Case, str]]:
         yield from ((case, name) for name in CONTENDERS)
 
 
-@pytest.mark.parametrize(("case", "name"), contests(), ids=str)
+@pytest.mark.parametrize(("case", "name"), list(contests()), ids=str)
 def test_simulation(benchmark: BenchmarkFixture, case: Case, name: str) -> None:
     """One contender on one case."""
     measure.pin()
