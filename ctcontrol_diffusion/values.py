@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ctcontrol import Context, MeanFunction, Scalar, State, Time, like
-from ctcontrol_diffusion.schedule import NoiseSchedule
+from ctcontrol_diffusion.schedule import Schedule
 from ctcontrol_diffusion.score import denoise
 
 
@@ -31,7 +31,7 @@ class DenoisedGuess:
     """
 
     score: MeanFunction
-    schedule: NoiseSchedule
+    schedule: Schedule
     reward: Callable[[Tensor, Context], Tensor]
     terminal: Callable[[Tensor, Context], Tensor]
     data_variance: float
@@ -61,7 +61,7 @@ class PixelResidual(nn.Module):
         width: of both hidden layers.
     """
 
-    def __init__(self, schedule: NoiseSchedule, pixels: int, classes: int, width: int) -> None:
+    def __init__(self, schedule: Schedule, pixels: int, classes: int, width: int) -> None:
         super().__init__()
         self.schedule = schedule
         self.classes = classes

@@ -2,7 +2,8 @@
 
 import ctcontrol as ct
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
-from ctcontrol_diffusion.solvers import DDIM, ExponentialNoiseVP, ExponentialVP
+from ctcontrol_diffusion.schedule import FlowSchedule
+from ctcontrol_diffusion.solvers import DDIM, ExponentialNoiseVP, ExponentialVP, FlowSDE
 from tests.helpers import normal
 from tests.problems import Isotropic, constant
 from tests.tables._row import row
@@ -79,6 +80,30 @@ SOLVERS = [
         state=(2, 2),
         action=(2, 2),
         absorbs=True,
+    ),
+    *(
+        row(
+            f"{kind.__name__}/flow",
+            kind,
+            kind,
+            sde=lambda: ReverseSDE(FlowSchedule(2.0, 0.02)),
+            state=(2, 2),
+            action=(2, 2),
+            absorbs=True,
+        )
+        for kind in (DDIM, ExponentialVP, ExponentialNoiseVP)
+    ),
+    *(
+        row(
+            f"FlowSDE/{eta:g}",
+            FlowSDE,
+            lambda eta=eta: FlowSDE(eta),
+            sde=lambda: ReverseSDE(FlowSchedule(2.0, 0.02)),
+            state=(2, 2),
+            action=(2, 2),
+            absorbs=True,
+        )
+        for eta in (1.0, 0.5)
     ),
     row(
         "ExactLinear/dense",
