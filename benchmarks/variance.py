@@ -20,6 +20,7 @@ from benchmarks.cases import Case
 from benchmarks.models import Linear
 from benchmarks.rivals.ours import lq as regulator
 from ctcontrol import (
+    AdditiveNoiseSDE,
     Antithetic,
     ControlProblem,
     ElementwiseActionSDE,
@@ -79,7 +80,7 @@ def nonlinear() -> Task:
 
 
 @dataclass(frozen=True)
-class DoubleWell(ElementwiseActionSDE):
+class DoubleWell(AdditiveNoiseSDE, ElementwiseActionSDE):
     """dX = (X − X³ + a) dt + ½ dW in every coordinate."""
 
     def free_drift(self, t: Time, x: State, context: Context) -> State:
@@ -93,7 +94,7 @@ class DoubleWell(ElementwiseActionSDE):
 
 
 def double_well(d: int) -> Task:
-    """a = −½x from 0, between the wells; V is that of the plant dX = (½X + a) dt + ½ dW."""
+    """a = −½x from ½, near the barrier; V is that of the plant dX = (½X + a) dt + ½ dW."""
     eye = np.eye(d).tolist()
     plant = lq.LQProblem(
         A=(0.5 * np.eye(d)).tolist(),
