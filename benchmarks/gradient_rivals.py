@@ -5,11 +5,17 @@ The cost is a coordinate of its own where a library integrates states alone.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from benchmarks.cases import Case, Rollout, Run
-from benchmarks.models import Linear
+from benchmarks.models import Array, Linear
 
 Method = Callable[[Case], Run | None]
+
+
+def gain(case: Case) -> Array:
+    """Where the gradient is taken: beyond the optimum, so that it is not a small difference."""
+    return 2 * _model(case).K
 
 
 def _model(case: Case) -> Linear:
@@ -23,7 +29,7 @@ def naive(case: Case) -> Run:
 
     model, dtype = _model(case), getattr(torch, case.dtype)
     A, B = (torch.tensor(m, dtype=dtype) for m in (model.A, model.B))
-    K = torch.tensor(model.K, dtype=dtype, requires_grad=True)
+    K = torch.tensor(gain(case), dtype=dtype, requires_grad=True)
     start, h = torch.tensor(model.start, dtype=dtype), case.step
 
     def run(seed: int) -> Rollout:
@@ -58,7 +64,7 @@ def torchsde(integrator: str, scheme: str, kind: str, adjoint: str | None) -> Me
 
             def __init__(self) -> None:
                 super().__init__()
-                self.K = nn.Parameter(torch.tensor(model.K, dtype=dtype))
+                self.K = nn.Parameter(torch.tensor(gain(case), dtype=dtype))
 
             def f(self, t: Tensor, y: Tensor) -> Tensor:
                 x = y[:, :d]
@@ -94,7 +100,9 @@ def jax_scan(case: Case) -> Run:
     import numpy as np
 
     model, h = _model(case), case.step
-    A, B, K, start = (jnp.asarray(m, case.dtype) for m in (model.A, model.B, model.K, model.start))
+    A, B, K, start = (
+        jnp.asarray(m, case.dtype) for m in (model.A, model.B, gain(case), model.start)
+    )
 
     def value(K: jax.Array, key: jax.Array) -> jax.Array:
         def step(
@@ -125,38 +133,36 @@ def diffrax(case: Case) -> Run:
     import numpy as np
 
     model, dtype, d = _model(case), jnp.dtype(case.dtype), _model(case).dimension
-    A, B, K, start = (jnp.asarray(m, dtype) for m in (model.A, model.B, model.K, model.start))
-    shape = jax.ShapeDtypeStruct((case.batch, d), dtype)
+    A, B, K, start = (jnp.asarray(m, dtype) for m in (model.A, model.B, gain(case), model.start))
+    shape = jax.ShapeDtypeStruct((case.batch, d + 1), dtype)
+    sigma = jnp.broadcast_to(jnp.asarray([model.volatility] * d + [0.0], dtype), shape.shape)
 
-    def drift(
-        t: jax.Array, y: tuple[jax.Array, jax.Array], K: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        a = -y[0] @ K.T
-        return y[0] @ A.T + a @ B.T, (y[0] * y[0]).sum(1) + (a * a).sum(1)
-
-    class Noise(lineax.DiagonalLinearOperator):
-        """σ ΔW for the states, nothing for the cost."""
+    def drift(t: Any, y: jax.Array, K: jax.Array) -> jax.Array:
+        x = y[:, :d]
+        a = -x @ K.T
+        cost = (x * x).sum(1, keepdims=True) + (a * a).sum(1, keepdims=True)
+        return jnp.concatenate([x @ A.T + a @ B.T, cost], 1)
 
     def value(K: jax.Array, key: jax.Array) -> jax.Array:
         tree = diffrax.VirtualBrownianTree(0.0, model.horizon, case.step / 2, shape, key)
-        spread = diffrax.ControlTerm(
-            lambda t, y, args: lambda dw: (model.volatility * dw, jnp.zeros(case.batch, dtype)),
-            tree,
-        )
+        spread = diffrax.ControlTerm(lambda t, y, K: lineax.DiagonalLinearOperator(sigma), tree)
+        end = jnp.asarray(model.horizon, dtype)
         solution = diffrax.diffeqsolve(
             diffrax.MultiTerm(diffrax.ODETerm(drift), spread),
             diffrax.Euler(),
-            0.0,
-            model.horizon,
-            case.step,
-            (jnp.tile(start, (case.batch, 1)), jnp.zeros(case.batch, dtype)),
+            jnp.zeros((), dtype),
+            end,
+            None,
+            jnp.pad(jnp.tile(start, (case.batch, 1)), ((0, 0), (0, 1))),
             args=K,
             saveat=diffrax.SaveAt(t1=True),
+            stepsize_controller=diffrax.StepTo(jnp.linspace(0, end, case.steps + 1, dtype=dtype)),
             adjoint=diffrax.RecursiveCheckpointAdjoint(),
-            max_steps=case.steps + 2,
+            max_steps=case.steps + 1,
         )
-        x, cost = (y[-1] for y in solution.ys)
-        return -(cost + (x * x).sum(1)).mean()
+        assert solution.ys is not None
+        y = solution.ys[-1]
+        return -(y[:, d] + (y[:, :d] * y[:, :d]).sum(1)).mean()
 
     slope = jax.jit(jax.grad(value))
     return lambda seed: Rollout(np.asarray(slope(K, jax.random.key(seed))))
