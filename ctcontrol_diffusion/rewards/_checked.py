@@ -185,7 +185,7 @@ def _dtype(images: Tensor) -> torch.dtype:
 
 def _failure(error: Exception) -> str:
     text = _first_line(error)
-    if isinstance(error, CtcontrolError):  # already a sentence for people
+    if isinstance(error, CtcontrolError | RewardError):  # already a sentence for people
         return f"cannot be computed: {text}"
     return f"raised {type(error).__name__}" + (f": {text}" if text else "")
 

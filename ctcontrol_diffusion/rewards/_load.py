@@ -1,13 +1,8 @@
-"""Rewards by name: the built-in ones, and anyone's as `module:function`."""
+"""Rewards by name: the built-in ones, sums of them, a server's, and your own."""
 
-import difflib
-import importlib
-import inspect
-import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 from torch import Tensor
@@ -16,144 +11,93 @@ from ctcontrol import CtcontrolError
 from ctcontrol_diffusion.rewards._alignment import ClassifierAlignment
 from ctcontrol_diffusion.rewards._checked import CheckedReward
 from ctcontrol_diffusion.rewards._contract import RewardFunction
+from ctcontrol_diffusion.rewards._imported import imported
 from ctcontrol_diffusion.rewards._jpeg import JPEGCompressibility, JPEGIncompressibility
+from ctcontrol_diffusion.rewards._options import hint, made, split_options
 from ctcontrol_diffusion.rewards._pixels import Brightness, Symmetry
+from ctcontrol_diffusion.rewards._remote import RemoteReward
+from ctcontrol_diffusion.rewards._retry import Retried
+from ctcontrol_diffusion.rewards._sum import is_sum, parsed_sum
 
 _ALIGNMENT = "alignment"
-_BUILT_IN: dict[str, Callable[[], RewardFunction]] = {
+_BUILT_IN: dict[str, Callable[..., RewardFunction]] = {
     "jpeg-compressibility": JPEGCompressibility,
     "jpeg-incompressibility": JPEGIncompressibility,
     "brightness": Brightness,
     "symmetry": Symmetry,
 }
+# Name -> where the function is that loads it; imported when asked for.
+_WITH_WEIGHTS: dict[str, tuple[str, str]] = {
+    "aesthetic": ("_aesthetic", "aesthetic"),
+    "clip-score": ("_clip", "clip_score"),
+    "pickscore": ("_clip", "pick_score"),
+    "hps-v2": ("_clip", "hps_v2"),
+    "image-reward": ("_image_reward", "image_reward"),
+    "classifier": ("_classifier", "classifier"),
+}
 
 
 def reward_names() -> tuple[str, ...]:
-    """The names of the built-in rewards; the first is `alignment`, which needs a classifier."""
+    """The built-in rewards without files; the first is `alignment`, which needs a classifier."""
     return (_ALIGNMENT, *_BUILT_IN)
 
 
+def model_reward_names() -> tuple[str, ...]:
+    """The built-in rewards that are networks with weights in files, by path or from a hub."""
+    return tuple(_WITH_WEIGHTS)
+
+
 def load_reward(
-    name: str, *, classifier: Callable[[Tensor], Tensor] | None = None
+    name: str, *, classifier: Callable[[Tensor], Tensor] | None = None, device: str = "cpu"
 ) -> CheckedReward:
     """The reward called `name`, checked at every call.
 
     Args:
-        name: one of :func:`reward_names`, or `module:function` for a :class:`RewardFunction` that
-            can be imported from the current directory or the installed packages. `function` may
-            be any attribute, also of attributes (`module:CONFIG.reward`), that is callable.
+        name: one of
+
+            * :func:`reward_names` or :func:`model_reward_names`, with options as in
+              `clip-score,model=PATH,scale=100`; the options are the arguments of the function or
+              class of that name;
+            * `module:function` for a :class:`RewardFunction` that can be imported from the current
+              directory or the installed packages. `function` may be any attribute, also of
+              attributes (`module:CONFIG.reward`), that is callable;
+            * `sum:0.5*NAME+1.0*NAME…`, a :class:`WeightedReward` of any of these;
+            * `http://…` or `https://…`, a :class:`RemoteReward`, asked again when it fails.
         classifier: images in [−1, 1] -> logits; `alignment` alone needs it.
+        device: of the networks, if the name has any and no option says otherwise.
 
     Raises:
-        CtcontrolError: when the name is unknown or lacks its classifier; when the module is not
-            found or fails to import; when the attribute is missing, not callable, a class, or
-            cannot be called with (images, prompts, metadata).
+        CtcontrolError: when the name is unknown or lacks its classifier; when an option is unknown
+            or of the wrong kind, or weights are missing or do not fit; when the module is not found
+            or fails to import; when the attribute is missing, not callable, a class, or cannot be
+            called with (images, prompts, metadata).
     """
-    if ":" in name:
-        return CheckedReward(name, _imported(name))
-    if name == _ALIGNMENT:
+    if name.startswith(("http://", "https://")):
+        return CheckedReward(name, Retried(RemoteReward(name)))
+    if is_sum(name):
+        load = partial(load_reward, classifier=classifier, device=device)
+        return CheckedReward(name, parsed_sum(name, load))
+    base, options = split_options(name)
+    if ":" in base:
+        return CheckedReward(name, imported(name))
+    if base == _ALIGNMENT:
         if classifier is None:
             raise CtcontrolError(
                 f"the reward {name!r} needs a classifier; use a setting that has one, or name "
                 f"another reward: {', '.join(_BUILT_IN)}"
             )
-        return CheckedReward(name, ClassifierAlignment(classifier))
-    if name not in _BUILT_IN:
+        return CheckedReward(name, made(base, ClassifierAlignment, options, classifier=classifier))
+    if base not in _BUILT_IN and base not in _WITH_WEIGHTS:
+        names = (*reward_names(), *model_reward_names())
         raise CtcontrolError(
-            f"unknown reward {name!r}; {_hint(name, reward_names())}there are "
-            f"{', '.join(reward_names())}, and your own as module:function"
+            f"unknown reward {base!r}; {hint(base, names)}there are {', '.join(names)}, "
+            "your own as module:function, sum:… of several, and http://…"
         )
-    return CheckedReward(name, _BUILT_IN[name]())
+    return CheckedReward(name, made(base, _maker(base), options, device=device))
 
 
-def _imported(name: str) -> RewardFunction:
-    where, _, path = name.partition(":")
-    if where.endswith(".py") or "/" in where:
-        raise CtcontrolError(
-            f"reward {name!r} names a file; start the program in its folder and name the module, "
-            f"{Path(where).stem}:{path}"
-        )
-    if not all(part.isidentifier() for part in (*where.split("."), *path.split("."))):
-        raise CtcontrolError(f"reward {name!r} must have the form module:function")
-    thing: Any = _module(name, where)
-    reached = where
-    for part in path.split("."):
-        if not hasattr(thing, part):
-            raise CtcontrolError(
-                f"{reached!r}{_file_of(thing)} has no {part!r}, which the reward {name!r} asks "
-                f"for; {_hint(part, _public(thing))}define it there or correct the name"
-            )
-        thing = getattr(thing, part)
-        reached = f"{reached}.{part}"
-    return _callable(name, thing)
-
-
-def _module(name: str, where: str) -> ModuleType:
-    try:
-        with _current_directory_importable():
-            return importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if where == missing or where.startswith(f"{missing}."):
-            raise CtcontrolError(
-                f"no module {missing!r} for the reward {name!r} in {Path.cwd()} or the installed "
-                "packages; start the program where the file is, or correct the name"
-            ) from error
-        raise CtcontrolError(
-            f"the module {where!r} of the reward {name!r} imports {missing!r}, which is not "
-            "installed; install it or remove the import"
-        ) from error
-    except (Exception, SystemExit) as error:
-        reason = next(iter(str(error).splitlines()), "")
-        raise CtcontrolError(
-            f"the module {where!r} of the reward {name!r} cannot be imported, it raises "
-            f"{type(error).__name__}: {reason}; correct it first"
-        ) from error
-
-
-def _callable(name: str, thing: Any) -> Any:
-    form = "a function (images, prompts, metadata) -> (rewards, info)"
-    if inspect.isclass(thing):
-        raise CtcontrolError(f"reward {name!r} is a class; name an instance of it or {form}")
-    if not callable(thing):
-        raise CtcontrolError(f"reward {name!r} is of type {type(thing).__name__}, not {form}")
-    try:
-        signature = inspect.signature(thing)
-    except ValueError:  # some functions written in C have none; the first call will tell
-        return thing
-    try:
-        signature.bind(None, None, None)
-    except TypeError:
-        raise CtcontrolError(
-            f"reward {name!r} takes {signature}; it must be {form}, called with three arguments"
-        ) from None
-    return thing
-
-
-@contextmanager
-def _current_directory_importable() -> Generator[None, None, None]:
-    """As under `python -m`, also for programs that were started otherwise."""
-    here = str(Path.cwd())
-    if here in sys.path or "" in sys.path:
-        yield
-        return
-    sys.path.insert(0, here)
-    try:
-        importlib.invalidate_caches()
-        yield
-    finally:
-        sys.path.remove(here)
-
-
-def _file_of(thing: Any) -> str:
-    file = thing.__file__ if isinstance(thing, ModuleType) else None
-    return f" ({file})" if file else ""
-
-
-def _public(thing: Any) -> list[str]:
-    return [name for name in dir(thing) if not name.startswith("_")]
-
-
-def _hint(name: str, known: tuple[str, ...] | list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
+def _maker(name: str) -> Callable[..., Any]:
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    module, function = _WITH_WEIGHTS[name]
+    return getattr(import_module(f"ctcontrol_diffusion.rewards.{module}"), function)

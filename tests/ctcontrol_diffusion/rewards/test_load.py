@@ -79,7 +79,7 @@ def refuses(name: str, message: str) -> None:
 
 def test_unknown_names_get_a_hint() -> None:
     refuses("brigthness", r"unknown reward 'brigthness'; did you mean 'brightness'\? there are al")
-    refuses("xyz", r"unknown reward 'xyz'; there are alignment, .*, and your own as module:func")
+    refuses("xyz", r"unknown reward 'xyz'; there are alignment, .*, your own as module:func")
 
 
 def test_alignment_needs_a_classifier() -> None:
