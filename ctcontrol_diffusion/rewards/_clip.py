@@ -56,10 +56,10 @@ class ClipEncoder:
         parts = [
             self.model.get_image_features(
                 pixel_values=crop_and_normalise(part.to(weight.device), size).to(weight.dtype)
-            ).pooler_output
+            )
             for part in images.split(self.rows)
         ]
-        return _unit(torch.cat(parts)).to(images.device)
+        return _unit(parts).to(images.device)
 
     @torch.no_grad()
     def texts(self, prompts: list[str]) -> Embeddings:
@@ -73,7 +73,7 @@ class ClipEncoder:
             unique, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
         ).to(self.model.logit_scale.device)
         parts = [
-            self.model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
+            self.model.get_text_features(input_ids=ids, attention_mask=mask)
             for ids, mask in zip(
                 tokens["input_ids"].split(self.rows),
                 tokens["attention_mask"].split(self.rows),
@@ -81,10 +81,12 @@ class ClipEncoder:
             )
         ]
         row = {prompt: i for i, prompt in enumerate(unique)}
-        return _unit(torch.cat(parts))[[row[prompt] for prompt in prompts]]
+        return _unit(parts)[[row[prompt] for prompt in prompts]]
 
 
-def _unit(features: Tensor) -> Tensor:
+def _unit(parts: list[Any]) -> Tensor:
+    # Projected features as a tensor, or in an output object, by version of transformers.
+    features = torch.cat([getattr(part, "pooler_output", part) for part in parts])
     return nn.functional.normalize(features.float(), dim=-1)
 
 

@@ -180,7 +180,7 @@ def test_every_weight_has_its_place(
 
 
 def test_the_published_sizes_are_read_from_the_shapes() -> None:
-    """BLIP large as in ImageReward.pt: 24 layers of 16 heads; BERT base: 12 heads, not 8."""
+    """Heads of 64, BLIP's image tolerance: not the defaults of transformers' configurations."""
     from ctcontrol_diffusion.rewards._image_reward import network_from_published
 
     network = network_from_published(published(), "here")
