@@ -1,7 +1,8 @@
 """THE ONLY LOOP OVER TIME."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ctcontrol._checks import ShapeError, check_rows
-from ctcontrol._motion import AffineStep, Decision, HeldAction, LinearFeedback, Motion, affine_steps
+from ctcontrol._motion import AffineStep, HeldAction, LinearFeedback, Motion, affine_steps
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._record import Kept, Record, Step, join
@@ -17,7 +18,7 @@ from ctcontrol._reward import TerminalReward
 from ctcontrol._tensor import like
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Context, State, Time
-from ctcontrol.noise import NoiseSource, Tile, WhiteNoise, seed_of
+from ctcontrol.noise import NoiseSource, NoiseStream, Tile, WhiteNoise, seed_of
 from ctcontrol.solvers import Scheme, Solver
 
 Stop = Callable[[Time, State, Context], Tensor]
@@ -81,31 +82,42 @@ def roll(
     record: Record[Kept],
 ) -> Kept:
     """One tile of paths, from 0 to the horizon; differentiable where gradients are enabled."""
-    problem, reward, regularizer = run.problem, run.problem.reward, run.problem.regularizer
-    batch, pays = tile.batch, not isinstance(reward, TerminalReward)
-    x, context = problem.initial(batch, generator)
-    _check_start(x, batch)
-    source = (noise or WhiteNoise(draw_seed(generator))).stream(tile)
+    x, context = run.problem.initial(tile.batch, generator)
+    _check_start(x, tile.batch)
+    stream = (noise or WhiteNoise(draw_seed(generator))).stream(tile)
     record.begin(x, context)
-    motion = _motion(run, record, x, pays, generator)
-    nodes = [t.expand(batch) for t in run.grid.times.to(x).unbind()]
-    paid = anchor = amount = dw = alive = ended = None
-    for k, (begin, end) in enumerate(run.grid.intervals()):
-        t0, t1 = nodes[k], nodes[k + 1]
+    motion = _motion(run, record, x, context, generator)
+    with _threads_for(x):
+        return _steps(run, motion, stream, record, x, context)
+
+
+def _steps(
+    run: Run,
+    motion: Motion,
+    noise: NoiseStream,
+    record: Record[Kept],
+    x: State,
+    context: Context,
+) -> Kept:
+    problem, reward, regularizer = run.problem, run.problem.reward, run.problem.regularizer
+    batch, pays = len(x), not isinstance(reward, TerminalReward)
+    times = run.grid.times.to(x)[:, None].expand(-1, batch)
+    t0 = t1 = times[0]
+    paid = anchor = amount = alive = ended = None
+    for k, span in enumerate(run.grid.intervals()):
+        if motion.needs_times:
+            t0, t1 = times[k], times[k + 1]
         if run.stop is not None:
             alive, ended = _stopped(run.stop, alive, ended, t0, x, context)
-        known = motion.decide(k, t0, t1, x, context)
+        known = motion.decide(k, t0, t1, x)
         law, a = known.law, known.action
-        if k == 0:
-            _check_decision(known, x)
+        if k == 0 and known.center is not None:
+            _check_step(known.center, x)
         if known.paid is not None:
             paid = known.paid
         elif pays and a is not None:
             paid = check_rows("reward.running", reward.running(t0, x, a, context), batch)
-        if dw is None:
-            dw = motion.noise_like(t0, x, a)
-        dw = source.increment(begin, end, dw)
-        moved = motion.move(k, t0, t1, x, known, dw, context)
+        moved = motion.move(k, span, t0, t1, x, known, noise)
         if regularizer is not None and law is not None and isinstance(run.solver, Solver):
             anchor = regularizer.anchor(t0, x, context)
             amount = regularizer.amount(run.solver, problem.sde, t0, t1, x, law, anchor, context)
@@ -118,21 +130,43 @@ def roll(
     return record.end(x, terminal, ended)
 
 
+@contextmanager
+def _threads_for(x: State) -> Generator[None]:
+    """One thread within an operation on vectors: on a busy machine more would wait for each other.
+
+    Images are worth them.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1 or x.ndim > 2 or x.device.type != "cpu":
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def draw_seed(generator: torch.Generator) -> int:
     """A seed from a generator."""
     return int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
 
 def _motion(
-    run: Run, record: Record[Kept], x: State, pays: bool, generator: torch.Generator
+    run: Run, record: Record[Kept], x: State, context: Context, generator: torch.Generator
 ) -> Motion:
     """The cheapest way to make the steps that gives all that is asked for."""
-    lawful = record.needs_laws or run.problem.regularizer is not None
+    problem = run.problem
+    lawful = record.needs_laws or problem.regularizer is not None
     steps = None if lawful else run.affine
     if steps is None or not steps[0].fits(x):
-        return HeldAction(run.problem.sde, run.policy, run.solver, generator, run.backend)
-    innovations = record.needs_innovations
-    return LinearFeedback(steps, pays=pays, tells=innovations, keeps=innovations)
+        return HeldAction(problem.sde, run.policy, run.solver, generator, context, run.backend)
+    return LinearFeedback(
+        steps,
+        pays=not isinstance(problem.reward, TerminalReward),
+        tells=record.needs_innovations,
+        alone=run.stop is None and not record.keeps_states,
+    )
 
 
 def _stopped(
@@ -151,11 +185,6 @@ def _check_start(x: Tensor, batch: int) -> None:
             f"the initial law must return floating-point states ({batch}, ...), got {x.dtype} of "
             f"shape {tuple(x.shape)}; return one row a path, and its context"
         )
-
-
-def _check_decision(known: Decision, x: Tensor) -> None:
-    if known.center is not None:
-        _check_step(known.center, x)
 
 
 def _check_step(center: Tensor, x: Tensor) -> None:

@@ -20,7 +20,11 @@ from ctcontrol._sde import ActionAffineSDE, ConstantLinearSDE, ControlledSDE
 from ctcontrol._tensor import linear, varies
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Action, Context, Noise, Scalar, State, Time
+from ctcontrol.noise import NoiseStream
 from ctcontrol.solvers import Scheme, Solver
+
+Span = tuple[float, float]
+"""(begin, end) of an interval of the grid."""
 
 
 class Decision(NamedTuple):
@@ -42,21 +46,23 @@ class Decision(NamedTuple):
 
 
 class Motion(ABC):
-    """Makes the steps of one tile."""
+    """Makes the steps of one tile.
+
+    Attributes:
+        needs_times: whether t0 and t1 are looked at.
+    """
+
+    needs_times = True
 
     @abstractmethod
-    def decide(self, k: int, t0: Time, t1: Time, x: State, context: Context) -> Decision:
+    def decide(self, k: int, t0: Time, t1: Time, x: State) -> Decision:
         """All but the noise."""
 
     @abstractmethod
     def move(
-        self, k: int, t0: Time, t1: Time, x: State, known: Decision, dw: Noise, context: Context
+        self, k: int, span: Span, t0: Time, t1: Time, x: State, known: Decision, noise: NoiseStream
     ) -> State:
-        """X'."""
-
-    @abstractmethod
-    def noise_like(self, t0: Time, x: State, a: Action | None) -> Noise:
-        """An empty buffer for the noise of a step."""
+        """X', with the noise of the interval `span`."""
 
 
 def _look(
@@ -80,11 +86,12 @@ def _compiled(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
     return torch.compile(function, backend=backend)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class HeldAction(Motion):
     """Draw an action, hold it, and take the step of the scheme.
 
     Attributes:
+        buffer: for the noise.
         backend: of `torch.compile`, for all but the random numbers; None leaves all as it is.
     """
 
@@ -92,10 +99,12 @@ class HeldAction(Motion):
     policy: Policy
     scheme: Scheme
     generator: torch.Generator
+    context: Context
     backend: str | None = None
+    buffer: Noise | None = None
 
-    def decide(self, k: int, t0: Time, t1: Time, x: State, context: Context) -> Decision:
-        sde, scheme = self.sde, self.scheme
+    def decide(self, k: int, t0: Time, t1: Time, x: State) -> Decision:
+        sde, scheme, context = self.sde, self.scheme, self.context
         look, land = (_look, _land) if self.backend is None else self._functions(self.backend)
         mean, std, center = look(self.policy, sde, scheme, t0, t1, x, context)
         law = Gaussian(mean, std)
@@ -116,16 +125,16 @@ class HeldAction(Motion):
         return _compiled(_look, backend), _compiled(_land, backend)
 
     def move(
-        self, k: int, t0: Time, t1: Time, x: State, known: Decision, dw: Noise, context: Context
+        self, k: int, span: Span, t0: Time, t1: Time, x: State, known: Decision, noise: NoiseStream
     ) -> State:
-        assert known.action is not None
-        if known.mean is None or not isinstance(self.scheme, Solver):
-            return self.scheme.step(self.sde, t0, t1, x, known.action, dw, context)
-        return known.mean + self.scheme.noise(self.sde, t0, t1, x, known.action, dw)
-
-    def noise_like(self, t0: Time, x: State, a: Action | None) -> Noise:
+        a = known.action
         assert a is not None
-        return self.scheme.noise_like(self.sde, t0, x, a)
+        if self.buffer is None:
+            self.buffer = self.scheme.noise_like(self.sde, t0, x, a)
+        dw = noise.increment(*span, self.buffer)
+        if known.mean is None or not isinstance(self.scheme, Solver):
+            return self.scheme.step(self.sde, t0, t1, x, a, dw, self.context)
+        return known.mean + self.scheme.noise(self.sde, t0, t1, x, a, dw)
 
 
 class AffineStep(NamedTuple):
@@ -162,46 +171,75 @@ class AffineStep(NamedTuple):
         return x.ndim == 2 and x.shape[1] == len(self.matrix) and x.dtype == self.matrix.dtype
 
 
-@dataclass(frozen=True, eq=False)
 class LinearFeedback(Motion):
     """Dynamics and policy made one affine map before any path moves.
 
-    Attributes:
+    Args:
         steps: of the grid.
         pays: whether there is a running reward.
-        tells: whether actions are asked for.
-        keeps: whether centers are, beside the states they lead to.
+        tells: whether actions and centers are asked for.
+        alone: whether nobody else ever sees a state but the last, so that the noise of the step
+            after next may be drawn where it was.
     """
 
-    steps: list[AffineStep]
-    pays: bool
-    tells: bool
-    keeps: bool
+    def __init__(self, steps: list[AffineStep], *, pays: bool, tells: bool, alone: bool) -> None:
+        self.steps, self.pays, self.tells = steps, pays, tells
+        known = not pays or all(step.reward is not None for step in steps)
+        self.alone = alone and known and not tells
+        self.needs_times = not self.alone
+        self.direct = not (tells or torch.is_grad_enabled() or varies(steps[0].matrix))
+        self.mine = False
+        self.buffer: Noise | None = None
 
-    def decide(self, k: int, t0: Time, t1: Time, x: State, context: Context) -> Decision:
+    def decide(self, k: int, t0: Time, t1: Time, x: State) -> Decision:
         step = self.steps[k]
-        action = paid = None
-        if self.pays and step.reward is not None:
-            paid = step.reward(x)
+        if not (self.pays or self.tells):
+            return NOTHING
+        paid = step.reward(x) if self.pays and step.reward is not None else None
+        action = center = None
         if self.tells or (self.pays and paid is None):
             action = step.feedback.offset - linear(step.feedback.gain, x)
-        center = step.center(x) if self.keeps else None
+        if self.tells:
+            center = step.center(x)
         return Decision(None, action, center, center, paid)
 
     def move(
-        self, k: int, t0: Time, t1: Time, x: State, known: Decision, dw: Noise, context: Context
+        self, k: int, span: Span, t0: Time, t1: Time, x: State, known: Decision, noise: NoiseStream
     ) -> State:
-        step = self.steps[k]
-        noise = dw if step.root is None else linear(step.root, dw)
-        if known.mean is not None:
-            return known.mean.add(noise, alpha=step.scale)
-        if step.factor is None and not step.shifts:
-            return torch.addmm(noise.mT, step.matrix, x.mT, beta=step.scale).mT
-        return step.center(x).add_(noise, alpha=step.scale)
+        step, out = self.steps[k], self.buffer
+        if out is None:
+            out = self._empty(x)
+        if self.direct and step.root is None and not step.shifts:
+            return self._in_place(step, span, x, out, noise)
+        self.buffer = out
+        dw = noise.increment(*span, out)
+        if step.root is not None:
+            dw = linear(step.root, dw)
+        center = step.center(x) if known.center is None else known.center
+        return center.add(dw, alpha=step.scale)
 
-    def noise_like(self, t0: Time, x: State, a: Action | None) -> Noise:
+    def _in_place(
+        self, step: AffineStep, span: Span, x: State, out: Tensor, noise: NoiseStream
+    ) -> State:
+        """M x + s ΔW where the noise is, which then is the state."""
+        rest = noise.scaled(*span, step.scale, out)
+        if step.factor is None:
+            out.mT.addmm_(step.matrix, x.mT, beta=rest)
+        elif rest == 1:
+            out.add_(x, alpha=step.factor)
+        else:
+            out.mul_(rest).add_(x, alpha=step.factor)
+        self.buffer = x if self.alone and self.mine else None
+        self.mine = True
+        return out
+
+    def _empty(self, x: State) -> Noise:
         root = self.steps[0].root
         return torch.empty_like(x) if root is None else x.new_empty(root.shape[1], len(x)).mT
+
+
+NOTHING = Decision(None, None, None, None)
+"""Decided where nobody asks."""
 
 
 def affine_steps(

@@ -60,10 +60,12 @@ class Record(ABC, Generic[Kept]):
     Attributes:
         needs_laws: whether the law of every action must be known.
         needs_innovations: whether E[X'|X] must be.
+        keeps_states: whether states other than the last are kept.
     """
 
     needs_laws: bool
     needs_innovations: bool
+    keeps_states: bool = True
 
     @abstractmethod
     def begin(self, x: State, context: Context) -> None:
@@ -150,6 +152,7 @@ class Sums(Record[Rollout]):
         self.problem = problem
         self.noise_of = None if value is None else Martingale(value, problem, grid, scheme)
         self.needs_laws, self.needs_innovations = False, value is not None
+        self.keeps_states = bool(nodes)
         self.nodes = frozenset(nodes)
         times = grid.times.tolist()
         self.weights = [math.exp(-problem.discount * t) for t in times]

@@ -114,7 +114,7 @@ class _MatchedStream(NoiseStream):
                 f"{self.group} paths cannot match the covariance of {noises} noises; make the "
                 f"group larger than {noises}"
             )
-        rows = self.white.normal(1.0, out.new_empty(noises, len(out)))
+        rows = self.white.increment(0.0, 1.0, out.new_empty(noises, len(out)))
         z = rows.unflatten(1, (-1, self.group)).transpose(0, 1)  # (groups, noises, paths)
         z = z - z.mean(2, keepdim=True)
         factor = torch.linalg.cholesky(z @ z.mT / self.group)

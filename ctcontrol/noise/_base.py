@@ -107,6 +107,14 @@ class NoiseStream(NoiseSource):
     def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:
         """Write N(0, (t1 − t0) I) into `out` (batch, *noise) and return it."""
 
+    def scaled(self, t0: float, t1: float, scale: float, out: Tensor) -> float:
+        """Write noise into `out` that still has to be multiplied by what is returned.
+
+        The product is `scale` · (W_{t1} − W_{t0}). Override where one of the factors is free.
+        """
+        self.increment(t0, t1, out)
+        return scale
+
     def stream(self, tile: Tile) -> "NoiseStream":
         if tile.batch != tile.total:
             raise CtcontrolError(

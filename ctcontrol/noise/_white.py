@@ -44,28 +44,34 @@ class WhiteStream(NoiseStream):
         self._general: torch.Generator | None = None
 
     def increment(self, t0: float, t1: float, out: Tensor) -> Tensor:
-        return self.normal(math.sqrt(t1 - t0), out)
+        rest = self.normal(math.sqrt(t1 - t0), out)
+        return out if rest == 1 else out.mul_(rest)
+
+    def scaled(self, t0: float, t1: float, scale: float, out: Tensor) -> float:
+        return self.normal(math.sqrt(t1 - t0) * scale, out)
 
     def after(self, start: int) -> "WhiteStream":
         return self
 
-    def normal(self, std: float, out: Tensor) -> Tensor:
-        """Write N(0, std² I) into `out` and return it."""
+    def normal(self, std: float, out: Tensor) -> float:
+        """Write normals into `out`; returns by what they are still to be multiplied."""
         if out.ndim == 2 and not out.is_contiguous() and out.mT.is_contiguous():
-            self.normal(std, out.mT)  # states in columns: fill memory in its order
-            return out
+            return self.normal(std, out.mT)  # states in columns: fill memory in its order
         if out.dtype == torch.float64 and self.single:
             if self._draft is None or self._draft.shape != out.shape:
                 self._draft = torch.empty_like(out, dtype=torch.float32)
-            return out.copy_(self.normal(std, self._draft))
+            rest = self.normal(std, self._draft)
+            out.copy_(self._draft)
+            return rest
         if out.dtype == torch.float64 and out.device.type == "cpu" and out.is_contiguous():
             if self._fast is None:
                 self._fast = np.random.Generator(np.random.SFC64(self.seed))
             self._fast.standard_normal(out=out.numpy())
-            return out.mul_(std)
+            return std
         if self._general is None or self._general.device != out.device:
             self._general = torch.Generator(out.device).manual_seed(self.seed)
-        return out.normal_(0.0, std, generator=self._general)
+        out.normal_(0.0, abs(std), generator=self._general)
+        return 1.0
 
 
 class ZeroNoise(NoiseStream):

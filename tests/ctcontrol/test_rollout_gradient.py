@@ -89,7 +89,7 @@ def test_all_methods_differentiate_the_same_paths(case: str, method: Method) -> 
         ct.rollout_gradient(problem, policy, GRID, 60, generator=seeded(3), method=m)
         for m in ("autograd", method)
     )
-    assert other.value == first.value
+    assert abs(other.value.mean - first.value.mean) < 1e-13
     assert first.gradient.keys() == {n for n, p in policy.named_parameters() if p.requires_grad}
     for name, slope in first.gradient.items():
         assert bool(slope.any())

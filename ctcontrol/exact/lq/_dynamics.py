@@ -193,5 +193,7 @@ class GaussianInitialLaw:
         return cls(*(torch.tensor(x, dtype=dtype, device=device) for x in (mean, root)))
 
     def __call__(self, batch: int, generator: torch.Generator) -> tuple[Tensor, None]:
+        if not bool(self.root.any()):
+            return self.mean[:, None].repeat(1, batch).mT, None
         noise = torch.empty(batch, len(self.mean), dtype=self.mean.dtype, device=self.mean.device)
         return self.mean + linear(self.root, noise.normal_(generator=generator)), None
