@@ -212,7 +212,7 @@ SHAPES: list[Door] = [
         lambda: simulated(
             ct.GaussianPolicy(lambda t, x, c: x.expand(-1, 3)), reward=ct.TerminalReward(_first)
         ),
-        r"states of shape \(4, 1\) has the mean \(4, 3\).*make the actions fit",
+        r"the action must have shape \(batch, 1\), got \(4, 3\); make policy and dynamics",
     ),
     (
         "std of a policy",
@@ -255,7 +255,7 @@ DTYPES: list[Door] = [
     (
         "a mean that changes the dtype",
         lambda: simulated(ct.GaussianPolicy(lambda t, x, c: x.float())),
-        r"mean action is torch.float32 but the states are torch.float64; give",
+        r"must be torch.float64 like the numbers it meets, got torch.float32; give problem",
     ),
 ]
 TIMES: list[Door] = [
