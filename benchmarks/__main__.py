@@ -94,7 +94,9 @@ def _tasks(part: Part, arguments: Arguments) -> Iterator[Record]:
         case "scale":
             yield from ({"kind": part, "dtype": dtype} for dtype in ("float32", "float64"))
         case "variance":
-            yield from ({"kind": part, "name": name, "steps": 64} for name in ("OU", "LQ"))
+            from benchmarks.variance import TASKS
+
+            yield from ({"kind": part, "name": name} for name in TASKS)
 
 
 def _measured(task: Record) -> Iterator[Record]:

@@ -91,12 +91,12 @@ def scale(dtype: str) -> list[Record]:
     return [{"batch": n, "dtype": dtype, "per_path": min(times)} for n, times in found.items()]
 
 
-def variance(name: str, steps: int) -> list[Record]:
-    """Mean square error and CPU seconds of every way to estimate a value."""
-    from benchmarks.estimators import errors
+def variance(name: str) -> list[Record]:
+    """Mean square error and time of every way to estimate a number, against plain Monte Carlo."""
+    from benchmarks.variance import TASKS, errors
 
     measure.pin()
-    return errors(name, steps)
+    return [{"model": name, **row} for row in errors(TASKS[name]())]
 
 
 KINDS: dict[str, Callable[..., list[Record]]] = {

@@ -124,12 +124,13 @@ def _scale(rows: list[Record]) -> str:
 
 
 def _variance(rows: list[Record]) -> str:
-    head = ["method", "model", "mean square error", "CPU ms", "times better at equal time"]
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    found = {(row["model"], row["method"]): f"{row['gain_at_equal_time']:,.3g}" for row in rows}
     lines = [
-        [r["method"], r["model"], f"{r['mse']:.2g}", f"{1e3 * r['s']:.3g}", f"{r['gain']:,.3g}"]
-        for r in rows
+        [model, *(found.get((model, method), "—") for method in methods)]
+        for model in dict.fromkeys(row["model"] for row in rows)
     ]
-    return _grid(head, lines)
+    return _grid(["mean square error, times better at equal time", *methods], lines)
 
 
 def _promises(found: Record) -> str:

@@ -1,12 +1,11 @@
 """What better noise and a control variate are worth: mean square error at equal time.
 
-`python -m benchmarks.variance` prints the table. All estimators are unbiased for the mean return on
+All estimators are unbiased for the mean return on
 the grid, so their variance over seeds is their mean square error; where the truth is known, as for
 linear-quadratic problems, the error against it is taken instead. Plain Monte Carlo and every rival
 take turns, on one thread.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -134,7 +133,6 @@ RECIPES: dict[str, Recipe] = {
     "antithetic": Antithetic,
     "moment matched": MomentMatched,
     "Sobol, bridge": Sobol,
-    "Sobol, PCA": lambda seed: Sobol(seed, construction="pca"),
 }
 
 
@@ -189,20 +187,3 @@ def mean_square(found: list[float], task: Task) -> float:
     if task.truth is None:
         return float(values.var(ddof=1))
     return float(np.mean((values - task.truth) ** 2))
-
-
-def main() -> None:
-    """Print the table."""
-    torch.set_num_threads(1)
-    for name, task in TASKS.items():
-        print(f"{name}: {PATHS:,} paths, {STEPS} steps, float64", flush=True)
-        for r in errors(task()):
-            print(
-                f"  {r['method']:<34} mse {r['mse']:8.1e}  1/{r['gain']:<9.3g}"
-                f" time × {r['slower']:<5.3g} at equal time 1/{r['gain_at_equal_time']:.3g}",
-                flush=True,
-            )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
