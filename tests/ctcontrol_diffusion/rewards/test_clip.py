@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import CLIPImageProcessorPil, CLIPModel
+from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from ctcontrol import CtcontrolError
 from ctcontrol_diffusion.rewards import CheckedReward, load_reward
@@ -275,6 +275,14 @@ def test_a_model_of_another_kind_or_with_holes_is_refused(folder: Path, tmp_path
     model.save_pretrained(holes, state_dict=kept)
     clip_tokenizer().save_pretrained(holes)
     refused(f"clip-score,model={holes}", r"lacks 1 weights .*first visual_projection.weight")
+
+
+def test_an_empty_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
+    """What transformers makes of vocabulary files that it overlooks."""
+    tokenizer = CLIPTokenizer()
+    assert len(tokenizer) == 2
+    tokenizer.save_pretrained(tmp_path)
+    refused(f"pickscore,model={folder},tokenizer={tmp_path}", "has 2 tokens and .* knows 514; name")
 
 
 def save_head(path: Path, width: int) -> Callable[[Tensor], Tensor]:

@@ -15,6 +15,7 @@ from ctcontrol_diffusion.rewards import (
     Symmetry,
     Term,
     WeightedReward,
+    differentiable,
     load_reward,
 )
 
@@ -66,6 +67,23 @@ def test_only_rewards_of_weight_other_than_zero_are_trained_on() -> None:
     (alone,) = torch.autograd.grad(BRIGHT(pixels, PROMPTS, {})[0].sum(), pixels)
     assert torch.allclose(gradient, alone)
     assert not WeightedReward((Term(1.0, BRIGHT), Term(1e-9, JPEG))).differentiable
+
+
+def test_what_is_only_watched_keeps_no_graph() -> None:
+    seen: list[bool] = []
+
+    @differentiable
+    def watching(
+        images: Tensor, prompts: list[str], metadata: Any
+    ) -> tuple[Tensor, dict[str, Any]]:
+        seen.append(torch.is_grad_enabled())
+        return images.mean((1, 2, 3)), {}
+
+    other = CheckedReward("watching", watching)
+    for weight in (0.0, 1.0):
+        pixels = images().requires_grad_()
+        WeightedReward((Term(1.0, BRIGHT), Term(weight, other)))(pixels, PROMPTS, {})
+    assert seen == [False, True]
 
 
 def test_measured_terms_have_mean_zero_and_one_standard_deviation() -> None:
