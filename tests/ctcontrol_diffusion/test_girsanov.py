@@ -58,5 +58,5 @@ def test_without_noise_there_is_no_ratio() -> None:
     path = ct.simulate(problem, policy, grid, 3, generator=seeded(3), solver=ode)
     with pytest.raises(ct.CtcontrolError, match="a step without noise"):
         ct.path_log_ratio(problem, policy, policy, path, solver=ode)
-    with pytest.raises(ct.CtcontrolError, match="path KL is infinite"):
+    with pytest.raises(ct.CtcontrolError, match="path KL are infinite"):
         ct.path_kl(problem, policy, policy, path, solver=ode)
