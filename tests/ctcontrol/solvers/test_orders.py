@@ -72,7 +72,7 @@ def weak_setup() -> Setup:
 
 def test_every_scheme_of_a_grid_has_its_order() -> None:
     """Exact schemes have none, and samplers of diffusion models have their own tests."""
-    rest = {"ExactLinear", "DDIM", "ExponentialVP", "ExponentialNoiseVP"}
+    rest = {"ExactLinear", "DDIM", "ExponentialVP", "ExponentialNoiseVP", "FlowSDE"}
     kinds = {r.kind.__name__ for r in (*SCHEMES, *SOLVERS)}
     assert {type(scheme).__name__ for scheme in ORDERS} == kinds - rest
 
