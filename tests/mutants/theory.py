@@ -121,8 +121,8 @@ THEORY = (
     _of(
         "an exponential integrator with the noise of the free process",
         "ctcontrol_diffusion/solvers.py",
-        "return 1 / kept, lost / kept, (lost * spread[1] / spread[0]).sqrt()",
-        "return 1 / kept, lost / kept, lost.sqrt() / kept",
+        "return 1 / kept, added / kept, (added * spread[1] / spread[0]).sqrt()",
+        "return 1 / kept, added / kept, added.sqrt() / kept",
         "tests/ctcontrol_diffusion/test_exponential.py",
     ),
     # Dynamics.
