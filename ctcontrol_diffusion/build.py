@@ -90,7 +90,7 @@ def build(config: c.Config) -> Experiment:
     device = _device(config.device)
     initialization = torch.Generator(device="cpu").manual_seed(config.seed)
     setting = setting_for(config, device, initialization)
-    grid = TimeGrid.uniform(setting.problem.horizon, config.rollout.steps)
+    grid = _grid(setting, config.rollout.steps)
     policy = _policy(config, setting, grid)
     learns_value = config.algorithm != "ddpo"
     value = setting.value if learns_value else None
@@ -121,6 +121,12 @@ def _device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise CtcontrolError(f"device {name!r} cannot be used ({reason}); try cpu") from None
     return device
+
+
+def _grid(setting: Setting, steps: int) -> TimeGrid:
+    if setting.grid is not None:
+        return setting.grid(steps)
+    return TimeGrid.uniform(setting.problem.horizon, steps)
 
 
 def _waits(config: c.Config) -> int:
@@ -172,7 +178,7 @@ def _algorithm(config: c.Config) -> Algorithm:
             share=update.share,
             through_mean=config.critic.gradient == "full",
         )
-    ddpo, prompted = config.algorithm == "ddpo", isinstance(config.problem, c.Digits)
+    ddpo, prompted = config.algorithm == "ddpo", not isinstance(config.problem, c.LQ)
     return ContinuousPPO(
         advantage=MonteCarloAdvantage() if ddpo else _advantage(config),
         clip=update.clip,

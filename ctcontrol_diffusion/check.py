@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ctcontrol import CtcontrolError
-from ctcontrol_diffusion.config import LQ, Config, Digits
+from ctcontrol_diffusion.config import LQ, Cifar10, Config, Digits
 
 LARGEST_SEED = 2**62
 
@@ -74,10 +74,33 @@ def _check_problem(config: Config) -> None:
                     f"--problem.denoiser: there is no file {problem.denoiser}; leave the flag out "
                     "for the weights that come with the package"
                 )
+        case Cifar10() as problem:
+            _check_cifar10(problem)
         case LQ() as problem:
             _positive("--problem.volatility", problem.volatility)
             _positive("--problem.control-cost", problem.control_cost)
             _positive("--problem.horizon", problem.horizon)
+
+
+def _check_cifar10(problem: Cifar10) -> None:
+    if not (math.isfinite(problem.kl_weight) and problem.kl_weight >= 0):
+        _wrong("--problem.kl-weight", problem.kl_weight, "a finite number >= 0")
+    if not 0 < problem.eta <= 1:
+        _wrong("--problem.eta", problem.eta, "in (0, 1]")
+    if not 0 < problem.floor < 1:
+        _wrong("--problem.floor", problem.floor, "in (0, 1)")
+    _positive("--problem.data-variance", problem.data_variance)
+    _at_least("--problem.lora-rank", problem.lora_rank, 1)
+    folder = Path(problem.model).expanduser()
+    named = folder.exists() or problem.model.startswith((".", "/", "~")) or "/" not in problem.model
+    if named and not (folder / "model_index.json").is_file():
+        raise CtcontrolError(
+            f"--problem.model: there is no diffusers pipeline (model_index.json) in {folder}; give "
+            "the folder that save_pretrained wrote, or the id of one on the hub, OWNER/NAME"
+        )
+    for flag, path in (("--problem.real", problem.real), ("--problem.features", problem.features)):
+        if path is not None and ":" not in path and not Path(path).exists():
+            raise CtcontrolError(f"{flag}: there is no {path}; give the path of a file")
 
 
 def _check_exploration(config: Config) -> None:

@@ -6,6 +6,8 @@ Nothing here has a behaviour. `build` turns a config into objects, `presets` hol
 from dataclasses import dataclass, field
 from typing import Literal
 
+Sampler = Literal["ddim", "euler", "exponential", "flow-sde"]
+
 
 @dataclass(frozen=True)
 class Digits:
@@ -26,6 +28,43 @@ class Digits:
     prompt acts), which takes a learning rate about three times as high."""
     denoiser: str | None = None
     """Path of a denoiser.safetensors made by `pretrain digits`; the embedded weights if none."""
+
+
+@dataclass(frozen=True)
+class Cifar10:
+    """Any UNet2DModel of diffusers: small images, mostly without prompts."""
+
+    model: str = "google/ddpm-cifar10-32"
+    """Folder of a diffusers pipeline with a UNet2DModel (DDPMPipeline), or its id on the hub."""
+    reward: str = "jpeg-compressibility"
+    """jpeg-compressibility | jpeg-incompressibility | brightness | symmetry, classifier with
+    options (classifier,weights=FILE,target=3), or your own as module:function."""
+    kl_weight: float = 0.01
+    """κ, reward lost per nat of path KL to the pretrained model."""
+    sampler: Sampler = "ddim"
+    """Training sampler. ddim: DDIM(η). euler: Euler-Maruyama on the reverse SDE. exponential: exact
+    for Gaussian data of variance data-variance. flow-sde: for flow-matching models."""
+    eta: float = 1.0
+    """Share of the noise in the samplers ddim and flow-sde, in (0, 1]: 1 is ancestral."""
+    data_variance: float = 0.25
+    """Mean variance of a pixel of the data in [−1, 1]; that of CIFAR-10 is 0.25."""
+    floor: float = 0.02
+    """Diffusion time at which sampling stops, in (0, 1). The pretrained model removes the noise
+    left there in one step that is not trained."""
+    trained: Literal["all", "lora"] = "all"
+    """Which weights learn: all, or low-rank factors beside attention and convolutions."""
+    lora_rank: int = 8
+    """Rank of the factors, if trained is lora."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the network computes in; trajectories and weights are float32 all the same."""
+    schedulers: tuple[str, ...] = ()
+    """Schedulers of diffusers evaluated besides our SDE and ODE: ddim, ddpm, dpm++2m, dpm++2m-sde,
+    euler, euler-ancestral, heun, unipc, flow-euler, or the name of a class."""
+    features: str | None = None
+    """Features for a Fréchet distance: a file of CIFAR ResNet weights, or module:function of
+    images in [0, 1]; no distance if none."""
+    real: str | None = None
+    """Real images to compare with: an .npz file, or a folder of them."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +166,7 @@ class Evaluation:
 class Config:
     """A run."""
 
-    problem: Digits | LQ = field(default_factory=Digits)
+    problem: Digits | Cifar10 | LQ = field(default_factory=Digits)
     """What is improved."""
     algorithm: Literal["ctrl", "ddpo", "pathwise"] = "ctrl"
     """ctrl: clipped surrogate of advantage rates. ddpo: Monte-Carlo returns standardised per

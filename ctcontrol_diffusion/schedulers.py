@@ -85,11 +85,12 @@ def scheduler_named(name: str, original: Any) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # diffusers on NumPy 2
-            made = kind(**{key: value for key, value in wanted.items() if key in known})
+            made: Any = kind(**{key: value for key, value in wanted.items() if key in known})
             _check_levels(made, original)
             _check_prediction(made, original)
             trial = torch.ones(1, 1, 2, 2)
-            reached = _walk(made, lambda time, x: torch.zeros_like(x), trial, 3, None)
+            made.set_timesteps(3)
+            reached = _walk(made, lambda time, x: torch.zeros_like(x), trial, None)
     except (ValueError, NotImplementedError, ImportError) as error:
         raise CtcontrolError(
             f"{found} cannot take over the config of the model's {theirs}: "
@@ -125,24 +126,23 @@ def sample_with(
         return score.output(time.to(x).expand(len(x)), x, context)
 
     try:
-        return _walk(scheduler, asked, noise, steps, generator)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            scheduler.set_timesteps(steps, device=noise.device)
     except ValueError as error:
         raise CtcontrolError(
             f"{type(scheduler).__name__} cannot do {steps} steps: {str(error).splitlines()[0]}"
         ) from error
+    return _walk(scheduler, asked, noise, generator)
 
 
 def _walk(
     scheduler: Any,
     output: Callable[[Tensor, Tensor], Tensor],
     noise: Tensor,
-    steps: int,
     generator: torch.Generator | None,
 ) -> Tensor:
     """The loop of every pipeline of diffusers."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        scheduler.set_timesteps(steps, device=noise.device)
     random = "generator" in inspect.signature(scheduler.step).parameters
     extra: dict[str, Any] = {"generator": generator} if random else {}
     x = noise * getattr(scheduler, "init_noise_sigma", 1.0)  # flow matching has none

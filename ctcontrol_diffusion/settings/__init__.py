@@ -16,6 +16,10 @@ def setting_for(config: c.Config, device: torch.device, generator: torch.Generat
             from ctcontrol_diffusion.settings.digits import digits
 
             return digits(config.problem, config, device, generator)
+        case c.Cifar10():
+            from ctcontrol_diffusion.settings.cifar10 import cifar10
+
+            return cifar10(config.problem, config, device, generator)
         case c.LQ():
             from ctcontrol_diffusion.settings.lq import lq
 

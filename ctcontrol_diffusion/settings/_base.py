@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from ctcontrol import Context, ControlProblem, MeanFunction, Solver, Value
+from ctcontrol import Context, ControlProblem, MeanFunction, Solver, TimeGrid, Value
 
 Number = float | None
+Progress = Callable[[int, int], None]
+"""Called with (done, all)."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Setting:
             and after see the same noise. The callback is called after each row with (done, all).
         facts: measured once, before training: (progress callback) -> Facts.
         pictures: None where states are no images.
+        grid: number of steps -> the times of a rollout; equal steps if None.
     """
 
     problem: ControlProblem
@@ -73,3 +76,4 @@ class Setting:
     evaluate: Callable[[MeanFunction, Callable[[int, int], None]], list[Row]]
     facts: Callable[[Callable[[int, int], None]], Facts]
     pictures: Pictures | None = None
+    grid: Callable[[int], TimeGrid] | None = None

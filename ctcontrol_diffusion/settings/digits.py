@@ -22,7 +22,6 @@ from ctcontrol import (
     Trajectory,
     Variance,
     check_positive,
-    fill,
     simulate,
 )
 from ctcontrol_diffusion import config as c
@@ -37,8 +36,9 @@ from ctcontrol_diffusion.models.digits import (
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.rewards import Metadata, TerminalImageReward, load_reward
 from ctcontrol_diffusion.schedule import NoiseSchedule
-from ctcontrol_diffusion.score import EpsilonScore, denoise, frozen, train_conditioning
+from ctcontrol_diffusion.score import EpsilonScore, frozen, train_conditioning
 from ctcontrol_diffusion.settings._base import Facts, Pictures, Row, Setting
+from ctcontrol_diffusion.settings._images import LastStep, to_image
 from ctcontrol_diffusion.settings.links import link_for
 from ctcontrol_diffusion.solvers import DDIM
 from ctcontrol_diffusion.values import DenoisedGuess, PixelResidual
@@ -60,7 +60,7 @@ def digits(
     reference = GaussianPolicy(frozen(copy.deepcopy(score)))
     if problem.trained == "conditioning":
         train_conditioning(score)
-    pictures = Pictures(_Decoder(reference, schedule), prompts, contexts)
+    pictures = Pictures(LastStep(reference, schedule), prompts, contexts)
     function = load_reward(problem.reward, classifier=load_classifier("reward").to(device))
     clean = TerminalImageReward(function, lambda x, _: to_image(x), prompts, _metadata)
     terminal = replace(clean, decode=pictures.decode)
@@ -91,23 +91,6 @@ def digits(
         facts=inspector.facts,
         pictures=pictures,
     )
-
-
-def to_image(x: Tensor) -> Tensor:
-    """Clean states to images in [0, 1]; keeps gradients inside the range."""
-    return (0.5 * (x + 1)).clamp(0, 1)
-
-
-@dataclass(frozen=True, eq=False)
-class _Decoder:
-    """The noise-free last step x̂₀ of the *pretrained* model, fixed like a decoder."""
-
-    reference: GaussianPolicy
-    schedule: NoiseSchedule
-
-    def __call__(self, x: Tensor, context: Context) -> Tensor:
-        t = fill(self.schedule.horizon, x)
-        return to_image(denoise(self.schedule, t, x, self.reference.mean(t, x, context)))
 
 
 def prompts(context: Context) -> list[str]:

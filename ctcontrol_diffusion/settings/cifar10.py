@@ -1,0 +1,138 @@
+"""Any `UNet2DModel` of diffusers, by default the DDPM of CIFAR-10, in few steps."""
+
+import copy
+
+import torch
+from torch import Tensor
+
+from ctcontrol import (
+    ControlProblem,
+    CtcontrolError,
+    GaussianPolicy,
+    PathKL,
+    PinnedValue,
+    TerminalReward,
+    Variance,
+)
+from ctcontrol_diffusion import config as c
+from ctcontrol_diffusion.models.pixels import PixelModel, add_lora, load_pixel_model
+from ctcontrol_diffusion.reverse_sde import ReverseSDE
+from ctcontrol_diffusion.rewards import Metadata, TerminalImageReward, load_reward
+from ctcontrol_diffusion.schedule import schedule_of
+from ctcontrol_diffusion.schedulers import scheduler_named
+from ctcontrol_diffusion.score import NetworkScore, frozen, prediction_of
+from ctcontrol_diffusion.settings._base import Facts, Pictures, Progress, Setting
+from ctcontrol_diffusion.settings._images import LastStep, to_image
+from ctcontrol_diffusion.settings._inspection import Inspector
+from ctcontrol_diffusion.settings.features import features_for, real_features
+from ctcontrol_diffusion.settings.links import link_for
+from ctcontrol_diffusion.settings.samplers import sampler_for
+from ctcontrol_diffusion.values import DenoisedGuess, ImageResidual
+
+UNPROMPTED = "unconditional"
+"""What stands where a prompt would, for a model that takes none."""
+
+
+def cifar10(
+    problem: c.Cifar10, config: c.Config, device: torch.device, generator: torch.Generator
+) -> Setting:
+    """The setting of a pixel model; raises `CtcontrolError` for a bad model, reward or number."""
+    model = load_pixel_model(problem.model, device)
+    schedule = schedule_of(model.scheduler, problem.floor)
+    score = NetworkScore(
+        model.network,
+        schedule,
+        prediction_of(model.scheduler),
+        conditional=model.classes is not None,
+        compute=torch.bfloat16 if problem.precision == "bfloat16" else None,
+    ).eval()
+    reference = GaussianPolicy(frozen(copy.deepcopy(score)))
+    if problem.trained == "lora":
+        add_lora(model.network, problem.lora_rank, generator)
+    names = _Names(model)
+    pictures = Pictures(LastStep(reference, schedule), names.prompts, names.contexts)
+    function = load_reward(problem.reward, device=str(device))
+    clean = TerminalImageReward(function, lambda x, _: to_image(x), names.prompts, _metadata)
+    terminal = TerminalImageReward(function, pictures.decode, names.prompts, _metadata)
+    initial = _Initial(model, device)
+    terminal.probe(*initial(4, torch.Generator(device).manual_seed(0)))
+    control = ControlProblem(
+        sde=ReverseSDE(schedule),
+        reward=TerminalReward(terminal),
+        initial=initial,
+        horizon=schedule.horizon,
+        regularizer=PathKL(reference, problem.kl_weight),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        residual = ImageResidual(schedule, model.shape[0], names.classes, config.critic.width)
+    guess = DenoisedGuess(score, schedule, clean, terminal, problem.data_variance)
+    link = link_for(config.critic, schedule.horizon, Variance(schedule.variance))
+    features = features_for(problem.features, device)
+    inspector = Inspector(
+        problem=control,
+        schedule=schedule,
+        schedulers={name: scheduler_named(name, model.scheduler) for name in problem.schedulers},
+        config=config.evaluation,
+        batch=config.rollout.batch,
+        decode=pictures.decode,
+        clean=clean,
+        features=features,
+        real=real_features(problem.real, features, device),
+        device=device,
+    )
+    return Setting(
+        problem=control,
+        mean=score,
+        value=PinnedValue(guess, residual.to(device), link).to(device),
+        solver=sampler_for(problem.sampler, problem.eta, problem.data_variance, schedule),
+        evaluate=inspector.evaluate,
+        facts=_facts,
+        pictures=pictures,
+        grid=schedule.grid,
+    )
+
+
+def _metadata(context: Tensor) -> Metadata:
+    return {"labels": context}
+
+
+def _facts(progress: Progress) -> Facts:
+    """Nothing is known of such a model without training."""
+    progress(1, 1)
+    return Facts()
+
+
+class _Names:
+    """Classes as prompts: their numbers, or one word for a model without classes."""
+
+    def __init__(self, model: PixelModel) -> None:
+        self.classes = model.classes or 1
+        self.texts = (
+            [UNPROMPTED] if model.classes is None else [str(k) for k in range(self.classes)]
+        )
+
+    def prompts(self, context: Tensor) -> list[str]:
+        return [self.texts[label] for label in context.tolist()]
+
+    def contexts(self, texts: list[str]) -> Tensor:
+        bad = [text for text in texts if text.strip() not in self.texts]
+        if bad:
+            raise CtcontrolError(
+                f"prompt {bad[0]!r} is nothing that the model takes; it takes "
+                f"{self.texts[0]}{f' … {self.texts[-1]}' if self.classes > 1 else ''}"
+            )
+        return torch.tensor([self.texts.index(text.strip()) for text in texts])
+
+
+class _Initial:
+    """N(0, I) and every class equally often, in an order that starts anywhere."""
+
+    def __init__(self, model: PixelModel, device: torch.device) -> None:
+        self.shape, self.classes, self.device = model.shape, model.classes or 1, device
+
+    def __call__(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        first = torch.randint(self.classes, (), generator=generator, device=self.device)
+        labels = (torch.arange(batch, device=self.device) + first) % self.classes
+        noise = torch.randn(batch, *self.shape, generator=generator, device=self.device)
+        return noise, labels
