@@ -19,6 +19,8 @@ from ctcontrol.exact.lq import LinearGaussianPolicy, LQProblem
 from validation._problems import seeded
 
 GAIN, STD = 0.5, 0.3
+ROWS = 256_000
+"""Steps of paths that are looked at together."""
 
 
 def regulator() -> LQProblem:
@@ -85,10 +87,13 @@ def _integrated(lq: LQProblem, policy: LinearGaussianPolicy, x: Tensor, steps: i
 @cache
 def estimates(steps: int, batch: int) -> dict[str, Tensor]:
     """Everybody's, in parts that bound the memory."""
-    part = min(batch, 2_000)
+    parts = max(1, steps * batch // ROWS)
     runs = [
-        {**exploring(steps, part, 2 * k), **sure(steps, part, 2 * k + 1)}
-        for k in range(batch // part)
+        {
+            **exploring(steps, batch // parts, 2 * k),
+            **sure(steps, batch // parts, 2 * k + 1),
+        }
+        for k in range(parts)
     ]
     return {name: torch.cat([run[name] for run in runs]) for name in runs[0]}
 

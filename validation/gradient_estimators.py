@@ -44,7 +44,7 @@ def excess(values: Tensor, floor: Tensor) -> tuple[float, float]:
 def check(size: Size) -> Report:
     """REINFORCE blows up like √N; temporal differences do not; q in closed form gets better."""
     counts = pick(size, (16, 64, 256), (16, 64, 256, 1024))
-    batch = pick(size, 4_000, 20_000)
+    batch = pick(size, 4_000, 8_000)
     every = {n: estimates(n, batch) for n in counts}
     tangents = {n: pathwise(n, batch) for n in counts}
 

@@ -70,9 +70,16 @@ def one_state() -> tuple[ct.ControlProblem, ct.Policy]:
     return lq.problem(), LinearGaussianPolicy([[0.5]])
 
 
+def from_rows(problem: ct.ControlProblem) -> ct.ControlProblem:
+    """First states that lie in memory by rows, where steps leave them by columns."""
+    start = lambda n, generator: (torch.randn(n, 2, generator=generator).double(), None)
+    return ct.ControlProblem(problem.sde, problem.reward, start, 1.0)
+
+
 CASES: dict[str, Callable[[], tuple[ct.ControlProblem, ct.Policy]]] = {
     "one state": one_state,
     "gain": lambda: (plant().problem(), gain()),
+    "rows": lambda: (from_rows(plant().problem()), gain()),
     "gain that explores": lambda: (plant().problem(), gain(0.3)),
     "learned std, entropy": lambda: (plant(0.2).problem(), gain(0.3, learn_std=True)),
     "network": lambda: (plant().problem(), ct.GaussianPolicy(Network(), 0.2)),
@@ -96,9 +103,10 @@ def test_all_methods_differentiate_the_same_paths(case: str, method: Method) -> 
         assert_close(other.gradient[name], slope, 1e-11)
 
 
+@pytest.mark.parametrize("case", ["learned std, entropy", "one state"])
 @pytest.mark.parametrize("method", METHODS)
-def test_it_is_the_derivative_of_what_simulate_returns(method: Method) -> None:
-    problem, policy = CASES["learned std, entropy"]()
+def test_it_is_the_derivative_of_what_simulate_returns(case: str, method: Method) -> None:
+    problem, policy = CASES[case]()
 
     def mean(shift: float, parameter: Tensor) -> float:
         with torch.no_grad():
