@@ -1,5 +1,7 @@
 """The only code that knows where the event axes of a tensor are."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -13,6 +15,11 @@ def like(v: Tensor, x: Tensor) -> Tensor:
 def shared(v: Tensor) -> bool:
     """Whether per-row numbers are one number expanded, (batch,) of stride 0; reads no value."""
     return v.ndim == 1 and len(v) > 0 and v.stride(0) == 0
+
+
+def of_time(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+    """function(t), row by row; computed once where all rows share their time, as in rollouts."""
+    return function(t[:1]).expand(len(t)) if shared(t) else function(t)
 
 
 def span(t0: Tensor, t1: Tensor, x: Tensor) -> Tensor:

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ctcontrol._checks import check_nonnegative
 from ctcontrol._reward import Reward
 from ctcontrol._sde import AdditiveNoiseSDE, ElementwiseActionSDE
-from ctcontrol._tensor import inner, like
+from ctcontrol._tensor import inner, like, of_time
 from ctcontrol._typing import Action, Context, MeanFunction, Scalar, State, Time
 from ctcontrol._volatility import ScalarVolatility, Volatility
 from ctcontrol.exact.tilt._schedule import ForwardProcess
@@ -37,13 +38,19 @@ class Reversal(ElementwiseActionSDE, AdditiveNoiseSDE):
         return self.forward.horizon - t
 
     def free_drift(self, t: Time, x: State, context: Context) -> State:
-        return like(-self.forward.pull(self._clock(t)), x) * x
+        return x * like(of_time(lambda t: -self.forward.pull(self._clock(t)), t), x)
+
+    def drift(self, t: Time, x: State, a: Action, context: Context) -> State:
+        return torch.addcmul(self.free_drift(t, x, context), like(self.action_gain(t), a), a)
 
     def action_gain(self, t: Time) -> Scalar:
-        return 0.5 * (1 + self.eta**2) * self.forward.intensity(self._clock(t))
+        share = 0.5 * (1 + self.eta**2)
+        return of_time(lambda t: share * self.forward.intensity(self._clock(t)), t)
 
     def volatility(self, t: Time, x: State, a: Action | None = None) -> Volatility:
-        return ScalarVolatility(self.eta * self.forward.intensity(self._clock(t)).sqrt())
+        return ScalarVolatility(
+            of_time(lambda t: self.eta * self.forward.intensity(self._clock(t)).sqrt(), t)
+        )
 
 
 @dataclass(frozen=True, eq=False)
