@@ -70,7 +70,7 @@ def test_bad_words_are_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["digits", "lq-smoke"])
+@pytest.mark.parametrize("name", ["digits", "cifar10-t10", "lq-smoke"])
 def test_every_number_has_a_range(name: str) -> None:
     """No numeric flag takes −1, and no real one takes NaN."""
     for flag, kind in flags(Arguments(PRESETS[name]), "config"):
@@ -138,7 +138,7 @@ def test_a_config_survives_json_and_the_command_line(name: str) -> None:
     assert parse(words[3:]) == (name, Arguments(config))
 
 
-@pytest.mark.parametrize("name", ["digits", "lq-smoke"])
+@pytest.mark.parametrize("name", ["digits", "cifar10-t10", "lq-smoke"])
 def test_help_explains_every_flag(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         parse([name, "--help"])

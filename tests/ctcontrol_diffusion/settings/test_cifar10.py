@@ -24,8 +24,10 @@ from ctcontrol_diffusion.build import build
 from ctcontrol_diffusion.check import check_config
 from ctcontrol_diffusion.models.images import read_images
 from ctcontrol_diffusion.sample import main as sample
+from ctcontrol_diffusion.schedule import FlowSchedule
 from ctcontrol_diffusion.score import NetworkScore
 from ctcontrol_diffusion.solvers import DDIM, ExponentialVP, FlowSDE
+from ctcontrol_diffusion.values import ImageResidual
 from tests.runs import assert_same, evaluation, program, records, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers, NumPy 2
@@ -283,3 +285,16 @@ def test_files_without_images(content: dict[str, Any], tmp_path: Path) -> None:
         read_images(tmp_path / "file.npz")
     with pytest.raises(CtcontrolError, match="no images at"):
         read_images(tmp_path / "other.npz")
+
+
+@torch.no_grad()
+def test_the_value_network_starts_at_zero_and_sees_each_image_alone() -> None:
+    residual = ImageResidual(FlowSchedule(1.0, 0.02), 3, 2, 8)
+    t, x = torch.full((4,), 0.4), torch.randn(4, 3, 8, 8)
+    labels = torch.tensor([0, 1, 0, 1])
+    assert torch.equal(residual(t, x, labels), torch.zeros(4))
+    torch.nn.init.normal_(residual.head.weight)
+    whole = residual(t, x, labels)
+    torch.testing.assert_close(whole[1:2], residual(t[1:2], x[1:2], labels[1:2]))
+    assert float((whole - residual(t + 0.3, x, labels)).abs().min()) > 0
+    assert float((whole - residual(t, x, 1 - labels)).abs().min()) > 0
