@@ -1,11 +1,12 @@
 """Gradients of the mean cost with respect to a gain: what they cost, and how far off they are.
 
-`python -m benchmarks.gradients` measures every method in a process of its own, prints the table
-and writes benchmarks/results/gradients.json.
+`python -m benchmarks.gradients` measures every method in a process of its own, and writes
+benchmarks/results/gradients.json and the table of docs/performance.md.
 """
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks import measure
+from benchmarks import measure, report
 from benchmarks.cases import Case, Numbers, Rollout, Run
 from benchmarks.gradient_rivals import RIVALS, gain
 from benchmarks.models import Linear
@@ -26,6 +27,8 @@ Method = Callable[[Case], Run | None]
 """Prepares a case; its run returns ∂J/∂K, (m, d), as the `final` of a `Rollout`."""
 
 RESULTS = Path(__file__).parent / "results" / "gradients.json"
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+MARKERS = re.compile(r"(<!-- gradients: begin -->\n).*?(<!-- gradients: end -->)", re.DOTALL)
 CASES = (Case("OU", 10_000, 100, "float32", True), Case("LQ", 10_000, 100, "float32", True))
 SEEDS = 16
 """Independent gradients whose mean is held against the truth; their spread is its error bar."""
@@ -178,10 +181,19 @@ def main() -> None:
         case, name = json.loads(sys.argv[1])
         print(json.dumps(row(Case(**case), name)))
         return
-    found = rows()
+    before = os.getloadavg()[0]
+    found = {"rows": rows(), "machine": report.machine(before)}
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(table(found))
+    RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    PAGE.write_text(filled(PAGE.read_text("utf-8"), found), encoding="utf-8")
+
+
+def filled(page: str, found: Record) -> str:
+    """The page with a new table between its markers."""
+    about = found["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    where = f"{about['processor']}, one thread, {about['date']}; {versions}."
+    return MARKERS.sub(lambda m: f"{m[1]}\n{where}\n\n{table(found['rows'])}\n{m[2]}", page)
 
 
 if __name__ == "__main__":
