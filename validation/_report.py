@@ -45,7 +45,8 @@ class Claim:
         """Whether the numbers bear the claim out; what is not finite never does."""
         gap = self.estimate - self.expected
         miss = {"=": abs(gap), "≤": gap, "≥": -gap}[self.relation]
-        return math.isfinite(miss) and math.isfinite(self.stderr) and miss <= self.tolerance
+        held = math.isfinite(miss) and math.isfinite(self.stderr) and miss <= self.tolerance
+        return bool(held)  # numbers of numpy would make it one of numpy's
 
 
 @dataclass(frozen=True)
