@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ctcontrol._checks import ShapeError, check_rows
-from ctcontrol._motion import AffineStep, HeldAction, LinearFeedback, Motion, affine_steps
+from ctcontrol._motion import NOTHING, AffineStep, HeldAction, LinearFeedback, Motion, affine_steps
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._record import Kept, Record, Step, join
@@ -104,7 +104,11 @@ def _steps(
     times = run.grid.times.to(x)[:, None].expand(-1, batch)
     t0 = t1 = times[0]
     paid = anchor = amount = alive = ended = None
+    quiet = record.wants_ends_alone and not (pays or motion.needs_times or regularizer)
     for k, span in enumerate(run.grid.intervals()):
+        if quiet:  # nobody wants to know anything: with few paths, telling costs as much as moving
+            x = motion.move(k, span, t0, t1, x, NOTHING, noise)
+            continue
         if motion.needs_times:
             t0, t1 = times[k], times[k + 1]
         if run.stop is not None:

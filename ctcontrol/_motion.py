@@ -131,10 +131,15 @@ class HeldAction(Motion):
         assert a is not None
         if self.buffer is None:
             self.buffer = self.scheme.noise_like(self.sde, t0, x, a)
-        dw = noise.increment(*span, self.buffer)
-        if known.mean is None or not isinstance(self.scheme, Solver):
-            return self.scheme.step(self.sde, t0, t1, x, a, dw, self.context)
-        return known.mean + self.scheme.noise(self.sde, t0, t1, x, a, dw)
+        sde, scheme, mean = self.sde, self.scheme, known.mean
+        if mean is None or not isinstance(scheme, Solver):
+            dw = noise.increment(*span, self.buffer)
+            return scheme.step(sde, t0, t1, x, a, dw, self.context)
+        scale = None if torch.is_grad_enabled() else scheme.noise_scale(sde, t0, t1, x, a)
+        if scale is None:
+            dw = noise.increment(*span, self.buffer)
+            return mean + scheme.noise(sde, t0, t1, x, a, dw)
+        return mean.add(self.buffer, alpha=noise.scaled(*span, scale, self.buffer))
 
 
 class AffineStep(NamedTuple):

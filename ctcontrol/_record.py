@@ -61,11 +61,13 @@ class Record(ABC, Generic[Kept]):
         needs_laws: whether the law of every action must be known.
         needs_innovations: whether E[X'|X] must be.
         keeps_states: whether states other than the last are kept.
+        wants_ends_alone: whether steps without rewards and penalties need not be handed over.
     """
 
     needs_laws: bool
     needs_innovations: bool
     keeps_states: bool = True
+    wants_ends_alone: bool = False
 
     @abstractmethod
     def begin(self, x: State, context: Context) -> None:
@@ -153,6 +155,7 @@ class Sums(Record[Rollout]):
         self.noise_of = None if value is None else Martingale(value, problem, grid, scheme)
         self.needs_laws, self.needs_innovations = False, value is not None
         self.keeps_states = bool(nodes)
+        self.wants_ends_alone = not nodes and value is None
         self.nodes = frozenset(nodes)
         times = grid.times.tolist()
         self.weights = [math.exp(-problem.discount * t) for t in times]

@@ -64,6 +64,15 @@ class Solver(Scheme):
     ) -> State:
         """X_{t1} − mean, linear in the increment `dw` ~ N(0, (t1 − t0) I)."""
 
+    def noise_scale(
+        self, sde: ControlledSDE, t0: Time, t1: Time, x: State, a: Action
+    ) -> float | None:
+        """s if noise(dw) = s · dw with one number s for all rows that is known without waiting.
+
+        Override where that may be: rollouts then add the noise in one pass.
+        """
+        return None
+
     @abstractmethod
     def driving(
         self, sde: UncontrolledVolatilitySDE, t0: Time, t1: Time, x: State, a: Action, v: State

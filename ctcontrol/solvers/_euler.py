@@ -6,7 +6,7 @@ import torch
 
 from ctcontrol._checks import check_kind
 from ctcontrol._sde import ControlledSDE, ElementwiseActionSDE, UncontrolledVolatilitySDE
-from ctcontrol._tensor import inner, span
+from ctcontrol._tensor import inner, shared, span
 from ctcontrol._typing import Action, Context, Noise, Scalar, State, Time
 from ctcontrol._volatility import ScalarVolatility
 from ctcontrol.solvers._base import GAUSSIAN, Scheme, Solver
@@ -30,6 +30,14 @@ class EulerMaruyama(Solver):
         self, sde: ControlledSDE, t0: Time, t1: Time, x: State, a: Action, dw: Noise
     ) -> State:
         return sde.volatility(t0, x, a).mul(dw)
+
+    def noise_scale(
+        self, sde: ControlledSDE, t0: Time, t1: Time, x: State, a: Action
+    ) -> float | None:
+        volatility = sde.volatility(t0, x, a)
+        if x.device.type != "cpu" or not isinstance(volatility, ScalarVolatility):
+            return None
+        return float(volatility.value[0]) if shared(volatility.value) else None
 
     def driving(
         self, sde: UncontrolledVolatilitySDE, t0: Time, t1: Time, x: State, a: Action, v: State
