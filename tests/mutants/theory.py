@@ -129,8 +129,8 @@ THEORY = (
     _of(
         "reverse drift −½βx in place of +½βx",
         "ctcontrol/exact/tilt/_reversal.py",
-        "return like(-self.forward.pull(self._clock(t)), x) * x",
-        "return like(self.forward.pull(self._clock(t)), x) * x",
+        "lambda t: -self.forward.pull(self._clock(t))",
+        "lambda t: self.forward.pull(self._clock(t))",
         _TILT,
     ),
     _of(
@@ -151,8 +151,8 @@ THEORY = (
     _of(
         "sampler noise η forgotten in the drift",
         "ctcontrol/exact/tilt/_reversal.py",
-        "return 0.5 * (1 + self.eta**2) * self.forward",
-        "return self.forward",
+        "share = 0.5 * (1 + self.eta**2)",
+        "share = 1.0",
         _claims("initial_bias"),
         _TILT,
     ),
