@@ -71,7 +71,7 @@ class WhiteStream(NoiseStream):
         if self._general is None or self._general.device != out.device:
             self._general = torch.Generator(out.device).manual_seed(self.seed)
         out.normal_(0.0, abs(std), generator=self._general)
-        return 1.0
+        return math.copysign(1.0, std)
 
 
 class ZeroNoise(NoiseStream):
