@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import ShapeError, check_rows
+from ctcontrol._checks import CtcontrolError, ShapeError, check_rows
 from ctcontrol._motion import NOTHING, AffineStep, HeldAction, LinearFeedback, Motion, affine_steps
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
@@ -18,7 +18,7 @@ from ctcontrol._reward import TerminalReward
 from ctcontrol._tensor import like
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Context, State, Time
-from ctcontrol.noise import NoiseSource, NoiseStream, Tile, WhiteNoise, seed_of
+from ctcontrol.noise import TILE, NoiseSource, NoiseStream, Tile, WhiteNoise, seed_of
 from ctcontrol.solvers import Scheme, Solver
 
 Stop = Callable[[Time, State, Context], Tensor]
@@ -84,6 +84,12 @@ def roll(
     """One tile of paths, from 0 to the horizon; differentiable where gradients are enabled."""
     x, context = run.problem.initial(tile.batch, generator)
     _check_start(x, tile.batch)
+    if tile.batch < tile.total and not (context is None or isinstance(context, Tensor)):
+        raise CtcontrolError(
+            f"{tile.total} paths come in tiles, whose contexts are joined as tensors, but this one "
+            f"is of the kind {type(context).__name__}; make it a tensor, or run at most "
+            f"{2 * TILE} paths at a time"
+        )
     stream = (noise or WhiteNoise(draw_seed(generator))).stream(tile)
     record.begin(x, context)
     motion = _motion(run, record, x, context, generator)
@@ -104,7 +110,7 @@ def _steps(
     times = run.grid.times.to(x)[:, None].expand(-1, batch)
     t0 = t1 = times[0]
     paid = anchor = amount = alive = ended = None
-    quiet = record.wants_ends_alone and not (pays or motion.needs_times or regularizer)
+    quiet = record.wants_ends_alone and not (pays or motion.needs_times)
     for k, span in enumerate(run.grid.intervals()):
         if quiet:  # nobody wants to know anything: with few paths, telling costs as much as moving
             x = motion.move(k, span, t0, t1, x, NOTHING, noise)

@@ -1,6 +1,6 @@
 """Simulation: what is asked for, checked at the door and handed to the loop."""
 
-from typing import Literal, overload
+from typing import Literal, get_args, overload
 
 import torch
 
@@ -108,6 +108,9 @@ def simulate(
     if store == "all" or martingale is not None or problem.regularizer is not None:
         check_kind("solver", solver, Solver, GAUSSIAN)
     policy.check_solver(solver)
+    if store not in get_args(Store):
+        known = ", ".join(repr(name) for name in get_args(Store))
+        raise CtcontrolError(f"store must be one of {known}, got {store!r}")
     if store == "all" and (stop is not None or martingale is not None):
         raise CtcontrolError(
             "with all steps stored paths run to the horizon and no martingale is summed; pass "

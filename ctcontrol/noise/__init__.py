@@ -2,6 +2,7 @@
 
 from ctcontrol.noise._balanced import Antithetic as Antithetic
 from ctcontrol.noise._balanced import MomentMatched as MomentMatched
+from ctcontrol.noise._base import TILE as TILE
 from ctcontrol.noise._base import NoiseSource as NoiseSource
 from ctcontrol.noise._base import NoiseStream as NoiseStream
 from ctcontrol.noise._base import SeededNoise as SeededNoise

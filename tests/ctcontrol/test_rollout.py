@@ -234,3 +234,31 @@ def test_compiled_steps_are_the_same_steps(std: float) -> None:
     )
     assert_close(compiled.states, plain.states, 1e-13)
     assert_close(compiled.returns(), plain.returns(), 1e-13)
+
+
+def test_a_volatility_may_be_negative() -> None:
+    """Then the noise is subtracted, however the step is made: the same seed, the same path."""
+    system = lq.LQProblem(
+        A=[[-0.3]],
+        B=[[1.0]],
+        Q=[[1.0]],
+        R=[[1.0]],
+        G=[[1.0]],
+        volatility=[[-0.5]],
+        horizon=1.0,
+        initial_mean=[1.0],
+    )
+    policy = lq.LinearGaussianPolicy([[0.4]], dtype=torch.float32)
+    problem, grid = system.problem(dtype=torch.float32), TimeGrid.uniform(1.0, 5)
+    whole = simulate(problem, policy, grid, 64, generator=seeded(3))
+    sums = simulate(problem, policy, grid, 64, generator=seeded(3), store="none")
+    assert_close(sums.final, whole.final, 1e-5)
+
+
+def test_what_cannot_be_kept_is_refused() -> None:
+    problem, policy = plant().problem(), _policy()
+    with pytest.raises(CtcontrolError, match=r"one of 'all', 'checkpoints', 'none', got 'some'"):
+        simulate(problem, policy, GRID, 4, generator=seeded(), store="some")  # type: ignore[call-overload]  # what is tested
+    words = replace(problem, initial=lambda n, g: (problem.initial(n, g)[0], ["word"] * n))
+    with pytest.raises(CtcontrolError, match="joined as tensors, but this one is of the kind list"):
+        simulate(words, policy, GRID, 20_000, generator=seeded(), store="none")
