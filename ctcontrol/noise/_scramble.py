@@ -16,6 +16,9 @@ class ScrambledSobol:
     triangular matrix with ones on its diagonal, and adds random digits (Matoušek 1998, "On the
     L2-discrepancy for anchored boxes"). Every 2^k points remain a net.
 
+    The engines of torch and scipy do the same as fast, but make all coordinates of a point at once:
+    half a gigabyte a tile for 1,000 steps of 8 noises. Here coordinates come as they are asked for.
+
     Args:
         size: number of coordinates.
         seeds: one a scramble.
