@@ -52,10 +52,11 @@ def _command(words: list[str]) -> int:
 
     about = "What simulation and estimation cost, beside what one would use instead."
     arguments = read(Arguments(), words, prog="python -m benchmarks", description=about)
-    known = arguments.json is not None and arguments.json.exists()
-    if not arguments.measure and not known:
+    found: Record = {}
+    if arguments.json is not None and arguments.json.exists():
+        found = json.loads(arguments.json.read_text("utf-8"))
+    elif not arguments.measure:
         raise CtcontrolError("--no-measure needs the numbers: give --json with an existing file")
-    found: Record = json.loads(arguments.json.read_text("utf-8")) if known else {}  # type: ignore[union-attr]
     if arguments.measure:
         before = os.getloadavg()[0]
         for part in arguments.parts:

@@ -71,7 +71,9 @@ def linear(name: str, steps: int = STEPS) -> Task:
 def nonlinear() -> Task:
     """−Kx + 0.8 tanh(Wx) on the plant with eight states; V is that of −Kx."""
     exact = regulator(Case("LQ", PATHS, STEPS, "float64", cost=True))
-    gain = np.asarray(Case("LQ", 1, 1, "float64").model.K)  # type: ignore[union-attr]
+    model = Case("LQ", 1, 1, "float64").model
+    assert isinstance(model, Linear)
+    gain = np.asarray(model.K)
     root = np.random.default_rng(5).standard_normal(gain.shape) / len(gain) ** 0.5
     K, W = torch.tensor(gain), torch.tensor(root)
     policy = GaussianPolicy(lambda t, x, context: -x @ K.mT + 0.8 * (x @ W.mT).tanh())
