@@ -27,6 +27,7 @@ from ctcontrol import (
 from ctcontrol._loop import Run
 from ctcontrol._typing import Action, Context, Scalar, State, Time
 from ctcontrol.exact import lq
+from ctcontrol.noise import Tile
 from tests.helpers import assert_close, assert_mean, seeded
 from tests.tables import plant
 
@@ -237,7 +238,7 @@ def test_compiled_steps_are_the_same_steps(std: float) -> None:
 
 
 def test_a_volatility_may_be_negative() -> None:
-    """Then the noise is subtracted, however the step is made: the same seed, the same path."""
+    """Then the noise is subtracted, however the step is made: grids that share it stay coupled."""
     system = lq.LQProblem(
         A=[[-0.3]],
         B=[[1.0]],
@@ -250,9 +251,15 @@ def test_a_volatility_may_be_negative() -> None:
     )
     policy = lq.LinearGaussianPolicy([[0.4]], dtype=torch.float32)
     problem, grid = system.problem(dtype=torch.float32), TimeGrid.uniform(1.0, 5)
-    whole = simulate(problem, policy, grid, 64, generator=seeded(3))
-    sums = simulate(problem, policy, grid, 64, generator=seeded(3), store="none")
-    assert_close(sums.final, whole.final, 1e-5)
+    stream, x = WhiteNoise(5).stream(Tile(grid, 0, 0, 64, 64)), torch.ones(64, 1)
+    for begin, end in grid.intervals():
+        x = x - 0.7 * x * (end - begin) - 0.5 * stream.increment(begin, end, torch.empty(64, 1))
+    whole = simulate(problem, policy, grid, 64, generator=seeded(), noise=WhiteNoise(5))
+    assert_close(whole.final, x, 1e-5)
+    sums = simulate(
+        problem, policy, grid, 64, generator=seeded(), noise=WhiteNoise(5), store="none"
+    )
+    assert_close(sums.final, x, 1e-5)
 
 
 def test_what_cannot_be_kept_is_refused() -> None:
