@@ -9,13 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DDPMPipeline,
-    DDPMScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    UNet2DModel,
-)
+from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from PIL import Image
 
 from ctcontrol import CtcontrolError, NoiseAbsorbingPolicy
@@ -28,34 +22,15 @@ from ctcontrol_diffusion.schedule import FlowSchedule
 from ctcontrol_diffusion.score import NetworkScore
 from ctcontrol_diffusion.solvers import DDIM, ExponentialVP, FlowSDE
 from ctcontrol_diffusion.values import ImageResidual
+from tests.ctcontrol_diffusion.tiny import tiny_pixels
 from tests.runs import assert_same, evaluation, program, records, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers, NumPy 2
 
 
-def save(folder: Path, scheduler: Any = None, **changes: Any) -> str:
-    """A pipeline as it comes from a hub, its output not nearly 0."""
-    torch.manual_seed(0)
-    settings: dict[str, Any] = {
-        "sample_size": 8,
-        "block_out_channels": (8, 16),
-        "layers_per_block": 1,
-        "norm_num_groups": 4,
-        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
-        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
-        "attention_head_dim": 8,
-    }
-    network = UNet2DModel(**{**settings, **changes})
-    pipeline: Any = DDPMPipeline(network, scheduler or DDPMScheduler())
-    pipeline.scheduler = scheduler or DDPMScheduler()
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.save_pretrained(folder)
-    return str(folder)
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save(tmp_path_factory.mktemp("models") / "tiny")
+    return tiny_pixels(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def config(model: str, **changes: Any) -> c.Config:
@@ -209,7 +184,7 @@ def test_what_cannot_be_built(changes: dict[str, Any], message: str, tiny: str) 
     ],
 )
 def test_models_of_every_prediction_train(scheduler: Any, tmp_path: Path) -> None:
-    model = save(tmp_path / "model", scheduler)
+    model = tiny_pixels(tmp_path / "model", scheduler)
     flow = isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
     changes = {"sampler": "flow-sde", "eta": 0.5} if flow else {}
     made = build(config(model, **changes))
@@ -221,7 +196,7 @@ def test_models_of_every_prediction_train(scheduler: Any, tmp_path: Path) -> Non
 
 
 def test_classes_are_prompts(tmp_path: Path) -> None:
-    model = save(tmp_path / "model", num_class_embeds=3)
+    model = tiny_pixels(tmp_path / "model", num_class_embeds=3)
     pictures = build(config(model)).setting.pictures
     assert pictures is not None
     assert pictures.prompts(torch.tensor([2, 0])) == ["2", "0"]
