@@ -6,23 +6,11 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from ctcontrol import Context, ControlProblem, MeanFunction, Solver, TimeGrid, Value
+from ctcontrol_diffusion.inspection import Inspector
+from ctcontrol_diffusion.inspection import Progress as Progress
+from ctcontrol_diffusion.inspection import Row as Row
 
 Number = float | None
-Progress = Callable[[int, int], None]
-"""Called with (done, all)."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of an evaluation table.
-
-    Attributes:
-        labels: what was evaluated, e.g. {"sampler": "SDE", "steps": 25}.
-        numbers: name -> (value, standard error or None).
-    """
-
-    labels: Mapping[str, str | int]
-    numbers: Mapping[str, tuple[float, Number]]
 
 
 @dataclass(frozen=True)
@@ -46,11 +34,15 @@ class Pictures:
         decode: (states at the horizon, context) -> (n, channels, height, width) in [0, 1].
         prompts: context -> one text a row.
         contexts: texts -> context; raises `CtcontrolError` for a text the model cannot take.
+        seen: prompts that training draws from; none if the model is not prompted.
+        unseen: prompts that training never sees, for evaluation.
     """
 
     decode: Callable[[Tensor, Context], Tensor]
     prompts: Callable[[Context], list[str]]
     contexts: Callable[[list[str]], Context]
+    seen: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +59,7 @@ class Setting:
         facts: measured once, before training: (progress callback) -> Facts.
         pictures: None where states are no images.
         grid: number of steps -> the times of a rollout; equal steps if None.
+        inspector: what `evaluate` samples and measures with; None where states are no images.
     """
 
     problem: ControlProblem
@@ -77,3 +70,4 @@ class Setting:
     facts: Callable[[Callable[[int, int], None]], Facts]
     pictures: Pictures | None = None
     grid: Callable[[int], TimeGrid] | None = None
+    inspector: Inspector | None = None

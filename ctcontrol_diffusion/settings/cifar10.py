@@ -1,6 +1,7 @@
 """Any `UNet2DModel` of diffusers, by default the DDPM of CIFAR-10, in few steps."""
 
 import copy
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from ctcontrol import (
     Variance,
 )
 from ctcontrol_diffusion import config as c
+from ctcontrol_diffusion.inspection import Inspector, Plan
 from ctcontrol_diffusion.models.pixels import PixelModel, add_lora, load_pixel_model
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.rewards import Metadata, TerminalImageReward, load_reward
@@ -23,8 +25,7 @@ from ctcontrol_diffusion.schedulers import scheduler_named
 from ctcontrol_diffusion.score import NetworkScore, frozen, prediction_of
 from ctcontrol_diffusion.settings._base import Facts, Pictures, Progress, Setting
 from ctcontrol_diffusion.settings._images import LastStep, to_image
-from ctcontrol_diffusion.settings._inspection import Inspector
-from ctcontrol_diffusion.settings.features import features_for, real_features
+from ctcontrol_diffusion.settings.features import real_images
 from ctcontrol_diffusion.settings.links import link_for
 from ctcontrol_diffusion.settings.samplers import sampler_for
 from ctcontrol_diffusion.values import DenoisedGuess, ImageResidual
@@ -50,8 +51,10 @@ def cifar10(
     if problem.trained == "lora":
         add_lora(model.network, problem.lora_rank, generator)
     names = _Names(model)
-    pictures = Pictures(LastStep(reference, schedule), names.prompts, names.contexts)
-    function = load_reward(problem.reward, device=str(device))
+    seen = tuple(names.texts) if model.classes else ()
+    pictures = Pictures(LastStep(reference, schedule), names.prompts, names.contexts, seen)
+    load = partial(load_reward, device=str(device))
+    function = load(problem.reward)
     clean = TerminalImageReward(function, lambda x, _: to_image(x), names.prompts, _metadata)
     terminal = TerminalImageReward(function, pictures.decode, names.prompts, _metadata)
     initial = _Initial(model, device)
@@ -68,17 +71,24 @@ def cifar10(
         residual = ImageResidual(schedule, model.shape[0], names.classes, config.critic.width)
     guess = DenoisedGuess(score, schedule, clean, terminal, problem.data_variance)
     link = link_for(config.critic, schedule.horizon, Variance(schedule.variance))
-    features = features_for(problem.features, device)
+    scheduler = partial(scheduler_named, original=model.scheduler)
+    for name in problem.schedulers:
+        scheduler(name)  # refused before anything is computed
     inspector = Inspector(
         problem=control,
-        schedule=schedule,
-        schedulers={name: scheduler_named(name, model.scheduler) for name in problem.schedulers},
-        config=config.evaluation,
-        batch=config.rollout.batch,
+        grid=schedule.grid,
         decode=pictures.decode,
         clean=clean,
-        features=features,
-        real=real_features(problem.real, features, device),
+        contexts=pictures.contexts,
+        plan=Plan(
+            steps=config.evaluation.steps,
+            images=config.evaluation.images,
+            samplers=("SDE", "ODE", *problem.schedulers),
+            real=real_images(problem.features, problem.real, device),
+        ),
+        scheduler=scheduler,
+        load=load,
+        batch=config.rollout.batch,
         device=device,
     )
     return Setting(
@@ -90,6 +100,7 @@ def cifar10(
         facts=_facts,
         pictures=pictures,
         grid=schedule.grid,
+        inspector=inspector,
     )
 
 
