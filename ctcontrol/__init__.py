@@ -27,6 +27,7 @@ from ctcontrol._girsanov import path_kl as path_kl
 from ctcontrol._girsanov import path_log_ratio as path_log_ratio
 from ctcontrol._improve import Iteration as Iteration
 from ctcontrol._improve import improve as improve
+from ctcontrol._link import Constant as Constant
 from ctcontrol._link import CosOneMinusCos as CosOneMinusCos
 from ctcontrol._link import CosSin as CosSin
 from ctcontrol._link import Linear as Linear
@@ -88,6 +89,7 @@ from ctcontrol._typing import State as State
 from ctcontrol._typing import Time as Time
 from ctcontrol._updater import Updater as Updater
 from ctcontrol._updater import WarmupCosine as WarmupCosine
+from ctcontrol._value import InformedResidual as InformedResidual
 from ctcontrol._value import Jet as Jet
 from ctcontrol._value import PinnedValue as PinnedValue
 from ctcontrol._value import QuadraticStateValue as QuadraticStateValue

@@ -57,6 +57,17 @@ class Linear(_HorizonLink):
 
 
 @dataclass(frozen=True)
+class Constant(_HorizonLink):
+    """1, 1 before the horizon, and 1, 0 there: the residual does all that the guess leaves.
+
+    The only link that suits a value without a guess, whose residual is all of it to the end.
+    """
+
+    def coefficients(self, t: Time) -> tuple[Scalar, Scalar]:
+        return torch.ones_like(t), (self.to_go(t) > 1e-6).to(t.dtype)
+
+
+@dataclass(frozen=True)
 class CosOneMinusCos(_HorizonLink):
     """cos(πu/2), 1 − cos(πu/2): ill-conditioned near the data end; kept for ablations."""
 

@@ -38,6 +38,9 @@ class RatedValue(Value):
     def at(self, t: Time, x: State, context: Context, mean: Action | None = None) -> Scalar:
         return self.value.at(t, x, context, mean)
 
+    def given(self, notes: Tensor | None) -> "RatedValue":
+        return RatedValue(self.value.given(notes), self.coefficients)
+
     def rate(self, t: Time, x: State, a: Action, context: Context, law: Gaussian) -> Scalar:
         """q at actions `a` of a policy with this law, (batch,), per unit of time.
 

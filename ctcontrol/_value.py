@@ -18,6 +18,25 @@ Residual = Callable[[Tensor, Tensor, Context], Tensor]
 """(t, x, context) -> (batch,)."""
 
 
+class InformedResidual(nn.Module, ABC):
+    """A residual that also looks at what a rollout has found out: mean actions and notes."""
+
+    @abstractmethod
+    def forward(
+        self,
+        t: Time,
+        x: State,
+        context: Context,
+        mean: Action | None = None,
+        notes: Tensor | None = None,
+    ) -> Scalar:
+        """(batch,); what is None is to be found out again, from (t, x, context) alone.
+
+        `notes`, (batch, …), is what the policy's network computed at these rows beside the mean
+        action, as it was during the rollout.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class Jet:
     """A value and its derivatives at rows.
@@ -56,6 +75,14 @@ class Value(nn.Module, ABC):
         `mean` is the policy's mean action at (t, x) where the caller has it already, as every
         rollout does: values built on it (a denoised image) then need no second evaluation.
         """
+
+    def given(self, notes: Tensor | None) -> "Value":
+        """This value for rows of a rollout with these notes, (rows, …), of its policy.
+
+        Override only where notes are read: the answer shares all parameters with `self`, counts
+        the notes as constants, and is to be asked about exactly these rows, in their order.
+        """
+        return self
 
     def jet(
         self,
@@ -113,16 +140,27 @@ class PinnedValue(Value):
 
     Args:
         guess: (t, x, context, mean action or None) -> (batch,); its parameters stay frozen.
-        residual: (t, x, context) -> (batch,); a module.
+        residual: (t, x, context) -> (batch,), a module; or an `InformedResidual`.
         link: the coefficients.
     """
 
-    def __init__(self, guess: Guess, residual: Residual, link: Link) -> None:
+    def __init__(self, guess: Guess, residual: Residual | InformedResidual, link: Link) -> None:
         super().__init__()
         self._guess = (guess,)  # in a tuple: not a submodule, so never trained, never saved
         self.residual = residual
         self.link = link
+        self._notes: tuple[Tensor | None] = (None,)
+
+    def given(self, notes: Tensor | None) -> "PinnedValue":
+        if not isinstance(self.residual, InformedResidual):
+            return self
+        bound = PinnedValue(self._guess[0], self.residual, self.link)
+        bound._notes = (notes,)
+        return bound
 
     def at(self, t: Time, x: State, context: Context, mean: Action | None = None) -> Scalar:
         c_in, c_out = self.link.coefficients(t)
-        return c_in * self._guess[0](t, x, context, mean) + c_out * self.residual(t, x, context)
+        known = c_in * self._guess[0](t, x, context, mean)
+        if isinstance(self.residual, InformedResidual):
+            return known + c_out * self.residual(t, x, context, mean, *self._notes)
+        return known + c_out * self.residual(t, x, context)

@@ -56,6 +56,7 @@ def check_config(config: Config) -> Config:
     if not 0 < config.update.share <= 1:
         _wrong("--update.share", config.update.share, "in (0, 1]")
     _check_exploration(config)
+    _check_critic(config)
     _check_minibatches(config)
     return config
 
@@ -111,6 +112,28 @@ def _check_exploration(config: Config) -> None:
         _positive("--rollout.exploration", std)
     elif not (math.isfinite(std) and std >= 0):
         _wrong("--rollout.exploration", std, "a finite number >= 0")
+
+
+def _check_critic(config: Config) -> None:
+    critic = config.critic
+    if not 0 < critic.tower_share <= 1:
+        _wrong("--critic.tower-share", critic.tower_share, "in (0, 1]")
+    if isinstance(config.problem, LQ):
+        for flag, value, usual in (
+            ("--critic.design", critic.design, "auto"),
+            ("--critic.first", critic.first, "denoised"),
+            ("--critic.second", critic.second, "original"),
+        ):
+            if value != usual:
+                raise CtcontrolError(
+                    f"{flag} {value} is for image models, and the states of LQ are no images; "
+                    f"leave the flag out"
+                )
+    if critic.first == "none" and critic.link != "const":
+        raise CtcontrolError(
+            f"--critic.first none leaves all of the value to the learned term, which --critic.link "
+            f"{critic.link} takes away towards the end; give --critic.link const with it"
+        )
 
 
 def _check_minibatches(config: Config) -> None:

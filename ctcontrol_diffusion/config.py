@@ -6,6 +6,7 @@ Nothing here has a behaviour. `build` turns a config into objects, `presets` hol
 from dataclasses import dataclass, field
 from typing import Literal
 
+Design = Literal["perceptron", "convolution", "tower"]
 Sampler = Literal["ddim", "euler", "exponential", "flow-sde"]
 
 
@@ -129,8 +130,19 @@ class Update:
 class Critic:
     """The value network and its fit (algorithms ctrl and pathwise)."""
 
-    link: Literal["cos-sin", "linear", "cos-one-minus-cos", "variance"] = "cos-sin"
-    """Coefficients of guess and residual as functions of time."""
+    design: Literal["auto"] | Design = "auto"
+    """What is learned (image models). perceptron: of all numbers of a state. convolution: a small
+    CNN on the states. tower: a copy of the reward's network, on the decoded state; a CNN on it
+    where the reward is no network. auto: perceptron for digits, convolution for others."""
+    first: Literal["denoised", "original", "none"] = "denoised"
+    """What the known term, the reward as it is, looks at: the denoised state, the state itself, or
+    nothing (no reward but at the end; takes --critic.link const)."""
+    second: Literal["original", "denoised"] = "original"
+    """What the learned term looks at: the state itself, or the denoised state."""
+    tower_share: float = 0.3
+    """Share of the layers of a reward's copy that learn, its last ones, in (0, 1] (tower)."""
+    link: Literal["cos-sin", "linear", "const", "cos-one-minus-cos", "variance"] = "cos-sin"
+    """Coefficients of the known and of the learned term as functions of time."""
     fit: Literal["noise-aware", "monte-carlo", "temporal-difference"] = "noise-aware"
     """Target of the regression."""
     gradient: Literal["approximate", "full"] = "approximate"
@@ -145,7 +157,7 @@ class Critic:
     minibatch: int = 800
     """Steps of trajectories an update of the weights."""
     width: int = 128
-    """Hidden units of the residual network."""
+    """Hidden units of the learned term (not of a tower)."""
     policy_waits: int = 2
     """Iterations in which only the value learns."""
 

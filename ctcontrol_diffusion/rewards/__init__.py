@@ -39,3 +39,5 @@ from ctcontrol_diffusion.rewards._retry import Retried as Retried
 from ctcontrol_diffusion.rewards._sum import Term as Term
 from ctcontrol_diffusion.rewards._sum import WeightedReward as WeightedReward
 from ctcontrol_diffusion.rewards._terminal import TerminalImageReward as TerminalImageReward
+from ctcontrol_diffusion.rewards._trainable import TrainableReward as TrainableReward
+from ctcontrol_diffusion.rewards._trainable import trainable_copy as trainable_copy

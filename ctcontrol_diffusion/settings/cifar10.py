@@ -11,9 +11,7 @@ from ctcontrol import (
     CtcontrolError,
     GaussianPolicy,
     PathKL,
-    PinnedValue,
     TerminalReward,
-    Variance,
 )
 from ctcontrol_diffusion import config as c
 from ctcontrol_diffusion.inspection import Inspector, Plan
@@ -25,10 +23,9 @@ from ctcontrol_diffusion.schedulers import scheduler_named
 from ctcontrol_diffusion.score import NetworkScore, frozen, prediction_of
 from ctcontrol_diffusion.settings._base import Facts, Pictures, Progress, Setting
 from ctcontrol_diffusion.settings._images import LastStep, to_image
+from ctcontrol_diffusion.settings.critic import ImageModel, value_for
 from ctcontrol_diffusion.settings.features import real_images
-from ctcontrol_diffusion.settings.links import link_for
 from ctcontrol_diffusion.settings.samplers import sampler_for
-from ctcontrol_diffusion.values import DenoisedGuess, ImageResidual
 
 UNPROMPTED = "unconditional"
 """What stands where a prompt would, for a model that takes none."""
@@ -66,11 +63,9 @@ def cifar10(
         horizon=schedule.horizon,
         regularizer=PathKL(reference, problem.kl_weight),
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-        residual = ImageResidual(schedule, model.shape[0], names.classes, config.critic.width)
-    guess = DenoisedGuess(score, schedule, clean, terminal, problem.data_variance)
-    link = link_for(config.critic, schedule.horizon, Variance(schedule.variance))
+    sight = ImageModel(
+        score, schedule, clean, terminal, model.shape, names.classes, problem.data_variance
+    )
     scheduler = partial(scheduler_named, original=model.scheduler)
     for name in problem.schedulers:
         scheduler(name)  # refused before anything is computed
@@ -94,7 +89,7 @@ def cifar10(
     return Setting(
         problem=control,
         mean=score,
-        value=PinnedValue(guess, residual.to(device), link).to(device),
+        value=value_for(config.critic, sight, "convolution", device, generator),
         solver=sampler_for(problem.sampler, problem.eta, problem.data_variance, schedule),
         evaluate=inspector.evaluate,
         facts=_facts,

@@ -15,10 +15,8 @@ from ctcontrol import (
     Estimate,
     GaussianPolicy,
     PathKL,
-    PinnedValue,
     TerminalReward,
     TimeGrid,
-    Variance,
     check_positive,
     simulate,
 )
@@ -39,9 +37,8 @@ from ctcontrol_diffusion.schedulers import scheduler_named
 from ctcontrol_diffusion.score import EpsilonScore, frozen, train_conditioning
 from ctcontrol_diffusion.settings._base import Facts, Pictures, Progress, Setting
 from ctcontrol_diffusion.settings._images import LastStep, to_image
-from ctcontrol_diffusion.settings.links import link_for
+from ctcontrol_diffusion.settings.critic import ImageModel, value_for
 from ctcontrol_diffusion.solvers import DDIM
-from ctcontrol_diffusion.values import DenoisedGuess, PixelResidual
 
 SHAPE = (1, 8, 8)
 CLASSES = 10
@@ -75,12 +72,8 @@ def digits(
         horizon=schedule.horizon,
         regularizer=PathKL(reference, problem.kl_weight),
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-        residual = PixelResidual(schedule, 64, CLASSES, config.critic.width).to(device)
     variance = float(data.images.var(0).mean())
-    guess = DenoisedGuess(score, schedule, clean, terminal, variance)
-    link = link_for(config.critic, schedule.horizon, Variance(schedule.variance))
+    model = ImageModel(score, schedule, clean, terminal, SHAPE, CLASSES, variance)
     judge = _Judge(load_classifier("judge").to(device))
     real = judge.classifier.features(data.images.to(device))
     solver = DDIM(problem.eta)
@@ -108,7 +101,7 @@ def digits(
     return Setting(
         problem=control,
         mean=score,
-        value=PinnedValue(guess, residual, link).to(device),
+        value=value_for(config.critic, model, "perceptron", device, generator),
         solver=solver,
         evaluate=inspector.evaluate,
         facts=yardstick.facts,

@@ -1,6 +1,6 @@
 """Links by their names in a config."""
 
-from ctcontrol import CosOneMinusCos, CosSin, Linear, Link, Variance
+from ctcontrol import Constant, CosOneMinusCos, CosSin, Linear, Link, Variance
 from ctcontrol_diffusion import config as c
 
 
@@ -9,6 +9,8 @@ def link_for(critic: c.Critic, horizon: float, variance: Variance | None) -> Lin
     match critic.link:
         case "cos-sin":
             return CosSin(horizon)
+        case "const":
+            return Constant(horizon)
         case "linear":
             return Linear(horizon)
         case "cos-one-minus-cos":

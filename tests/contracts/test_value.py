@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from ctcontrol import Value, inner
+from ctcontrol import RatedValue, Value, inner
 from tests.helpers import assert_close, assert_covers, normal, numerical_gradient
 from tests.tables import VALUES, Row, kinds, over
+from tests.tables.functions import Informed
 
 BATCH = 7
 
@@ -62,6 +63,20 @@ class TestValue:
         for part in (jet.value, jet.time, jet.gradient, jet.hessian):
             assert not part.requires_grad
         assert all(p.grad is None for p in value.parameters())
+
+    def test_notes_change_nothing_but_the_cost(self, case: Row) -> None:
+        """A value that reads no notes is itself; one that does sees what it would compute."""
+        value, (t, x) = case.make(), _rows(case)
+        bound = value.given(Informed.noted(t, x))
+        assert_close(bound.at(t, x, None), value.at(t, x, None), 1e-12)
+        mine, others = list(value.parameters()), list(bound.parameters())
+        assert len(mine) == len(others)
+        assert all(p is q for p, q in zip(mine, others, strict=True))
+        reads = "Informed" in case.name
+        assert (bound is not value) == (reads or isinstance(value, RatedValue))
+        if reads:
+            other = value.given(Informed.noted(t, x) + 1.0)
+            assert bool(((other.at(t, x, None) - value.at(t, x, None)).abs() > 1e-6).all())
 
     def test_horizon_pays_the_reward(self, case: Row) -> None:
         value, (t, x) = case.make(), _rows(case)

@@ -16,6 +16,7 @@ LINKS = [
     row("CosSin", ct.CosSin, ct.CosSin),
     row("Linear", ct.Linear, ct.Linear),
     row("CosOneMinusCos", ct.CosOneMinusCos, ct.CosOneMinusCos),
+    row("Constant", ct.Constant, ct.Constant, steady=True),
     row("Variance", ct.Variance, lambda horizon: ct.Variance(lambda t: 1 - (t / horizon) ** 2)),
 ]
 
@@ -34,6 +35,35 @@ class Network(nn.Module):
 
     def forward(self, t: Tensor, x: Tensor, context: object) -> Tensor:
         return self.body(torch.cat([t[:, None], x], 1)).squeeze(1)
+
+
+class Informed(ct.InformedResidual):
+    """A network of (t, x) that sees what it is told, or finds it out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = Network(3)
+
+    def forward(
+        self,
+        t: Tensor,
+        x: Tensor,
+        context: object,
+        mean: Tensor | None = None,
+        notes: Tensor | None = None,
+    ) -> Tensor:
+        noted = self.noted(t, x) if notes is None else notes
+        return self.network(t, x, context) * (1 + noted) + (0 if mean is None else mean.sum(1))
+
+    @staticmethod
+    def noted(t: Tensor, x: Tensor) -> Tensor:
+        """What a policy's network would have computed at these rows."""
+        return t * x.square().sum(1)
+
+
+def informed_value() -> ct.PinnedValue:
+    """A value that reads notes."""
+    return ct.PinnedValue(lambda t, x, c, mean: smooth_reward(x, c), Informed(), ct.CosSin(1.0))
 
 
 def smooth_reward(x: Tensor, context: object = None) -> Tensor:
@@ -102,6 +132,14 @@ VALUES = [
             terminal=smooth_reward,
         )
         for link in LINKS
+    ),
+    row("Informed", ct.PinnedValue, informed_value, states=3, terminal=smooth_reward),
+    row(
+        "RatedInformed",
+        ct.RatedValue,
+        lambda: ct.RatedValue(informed_value(), lambda t, x, c: x),
+        states=3,
+        terminal=smooth_reward,
     ),
     row(
         "LQ",

@@ -88,6 +88,13 @@ VARIANTS = {
         rollout=replace(ROLLOUT, exploration=0.0),
         critic=critic(fit="temporal-difference", link="linear"),
     ),
+    "tower": replace(TINY, critic=critic(design="tower", second="denoised", tower_share=0.5)),
+    "convolution, no guess": replace(
+        TINY, critic=critic(design="convolution", first="none", link="const")
+    ),
+    "perceptron, nothing denoised": replace(
+        TINY, critic=critic(design="perceptron", first="original")
+    ),
 }
 
 
