@@ -69,6 +69,64 @@ class Cifar10:
 
 
 @dataclass(frozen=True)
+class StableDiffusion:
+    """Text-to-image models of latents from diffusers: Stable Diffusion 1 and 2, SDXL."""
+
+    model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    """Folder of a diffusers pipeline with a UNet2DConditionModel, or its id on the hub."""
+    prompts: str = "animals"
+    """What is drawn: animals, activities, two sources as A*B (animals*activities), or the path of
+    a .txt, .csv, .tsv, .json or .jsonl list."""
+    held_out: float = 0.0
+    """Share of the prompts that is never trained on, to evaluate with; in [0, 1)."""
+    images_per_prompt: int = 8
+    """Images of a prompt in a rollout, which are standardised together by ddpo."""
+    negative_prompt: str = ""
+    """What guidance leads away from; an empty prompt if none."""
+    guidance: float = 5.0
+    """Weight w of classifier-free guidance, ≥ 1; 1 asks the prompted network alone. Sampling,
+    likelihoods and KL are all of the guided model."""
+    guidance_gradient: Literal["both", "prompted"] = "both"
+    """Whether gradients go through both halves of guidance, or the prompted one alone, which needs
+    half of the memory. Likelihoods are the same."""
+    reward: str = "jpeg-compressibility"
+    """A reward of images and their prompts: jpeg-compressibility, image-reward, aesthetic,
+    pickscore, hps-v2, clip-score, …, a sum:, an http:// address, or your own as module:function."""
+    kl_weight: float = 0.01
+    """κ, reward lost per nat of path KL to the pretrained model."""
+    sampler: Sampler = "ddim"
+    """Training sampler. ddim: DDIM(η). euler: Euler-Maruyama on the reverse SDE. exponential: exact
+    for Gaussian data of variance data-variance. flow-sde: for flow-matching models."""
+    eta: float = 1.0
+    """Share of the noise in the samplers ddim and flow-sde, in (0, 1]: 1 is ancestral."""
+    data_variance: float = 1.0
+    """Mean variance of a coordinate of a clean latent; pipelines scale it to about 1."""
+    floor: float = 0.02
+    """Diffusion time at which sampling stops, in (0, 1). The pretrained model removes the noise
+    left there in one step that is not trained."""
+    resolution: int | None = None
+    """Side of an image in pixels; the model's own if none."""
+    trained: Literal["lora", "all"] = "lora"
+    """Which weights learn: low-rank factors beside attention, with the pretrained model being the
+    same network without them, or all, which needs a second copy."""
+    lora_rank: int = 4
+    """Rank of the factors, if trained is lora."""
+    lora_alpha: float | None = None
+    """Factors are scaled by alpha/rank; alpha is the rank if none."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """What networks compute in; trajectories and trained weights are float32 all the same."""
+    gradient_checkpointing: bool = True
+    """Compute activations again in the backward pass: much less memory for a third more time."""
+    schedulers: tuple[str, ...] = ()
+    """Schedulers of diffusers evaluated besides our SDE and ODE: ddim, ddpm, dpm++2m, dpm++2m-sde,
+    euler, euler-ancestral, heun, unipc, flow-euler, or the name of a class."""
+    features: str | None = None
+    """Features for a Fréchet distance: module:function of images in [0, 1]; no distance if none."""
+    real: str | None = None
+    """Real images to compare with: an .npz file, or a folder of them."""
+
+
+@dataclass(frozen=True)
 class LQ:
     """A linear-quadratic regulator (double integrator) whose optimum is known exactly."""
 
@@ -178,7 +236,7 @@ class Evaluation:
 class Config:
     """A run."""
 
-    problem: Digits | Cifar10 | LQ = field(default_factory=Digits)
+    problem: Digits | Cifar10 | StableDiffusion | LQ = field(default_factory=Digits)
     """What is improved."""
     algorithm: Literal["ctrl", "ddpo", "pathwise"] = "ctrl"
     """ctrl: clipped surrogate of advantage rates. ddpo: Monte-Carlo returns standardised per
@@ -191,6 +249,9 @@ class Config:
     """Threads of the CPU; results are reproducible bit for bit only at the same number."""
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
+    micro_batch: int | None = None
+    """Images through the network at once, in rollouts and updates alike; all if none. The same
+    number in both makes the likelihood ratio exactly 1 before the first update."""
     checkpoint_every: int = 5
     """Iterations between two checkpoints."""
     rollout: Rollout = field(default_factory=Rollout)

@@ -20,6 +20,10 @@ def setting_for(config: c.Config, device: torch.device, generator: torch.Generat
             from ctcontrol_diffusion.settings.cifar10 import cifar10
 
             return cifar10(config.problem, config, device, generator)
+        case c.StableDiffusion():
+            from ctcontrol_diffusion.settings.stable_diffusion import stable_diffusion
+
+            return stable_diffusion(config.problem, config, device, generator)
         case c.LQ():
             from ctcontrol_diffusion.settings.lq import lq
 

@@ -1,5 +1,6 @@
-"""How the states of a pixel model become images."""
+"""How states become images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -10,7 +11,7 @@ from ctcontrol_diffusion.score import denoise
 
 
 def to_image(x: Tensor) -> Tensor:
-    """Clean states to images in [0, 1]; keeps gradients inside the range."""
+    """Clean pixels in [−1, 1] to images in [0, 1]; keeps gradients inside the range."""
     return (0.5 * (x + 1)).clamp(0, 1)
 
 
@@ -21,12 +22,14 @@ class LastStep:
     Attributes:
         reference: the pretrained model's score.
         schedule: where sampling stops.
+        image: clean states to images in [0, 1].
     """
 
     reference: GaussianPolicy
     schedule: Schedule
+    image: Callable[[Tensor], Tensor] = to_image
 
     def __call__(self, x: Tensor, context: Context) -> Tensor:
         """States at the horizon to images in [0, 1]."""
         t = fill(self.schedule.horizon, x)
-        return to_image(denoise(self.schedule, t, x, self.reference.mean(t, x, context)))
+        return self.image(denoise(self.schedule, t, x, self.reference.mean(t, x, context)))
