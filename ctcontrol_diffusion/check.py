@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ctcontrol import CtcontrolError
-from ctcontrol_diffusion.config import LQ, Cifar10, Config, Digits
+from ctcontrol_diffusion.config import LQ, Cifar10, Config, Digits, StableDiffusion
 
 LARGEST_SEED = 2**62
 
@@ -77,6 +77,8 @@ def _check_problem(config: Config) -> None:
                 )
         case Cifar10() as problem:
             _check_cifar10(problem)
+        case StableDiffusion() as problem:
+            _check_stable_diffusion(problem)
         case LQ() as problem:
             _positive("--problem.volatility", problem.volatility)
             _positive("--problem.control-cost", problem.control_cost)
@@ -84,13 +86,31 @@ def _check_problem(config: Config) -> None:
 
 
 def _check_cifar10(problem: Cifar10) -> None:
+    _check_pretrained(problem)
+    _positive("--problem.data-variance", problem.data_variance)
+
+
+def _check_stable_diffusion(problem: StableDiffusion) -> None:
+    _check_pretrained(problem)
+    _positive("--problem.data-variance", problem.data_variance)
+    if not 0 <= problem.held_out < 1:
+        _wrong("--problem.held-out", problem.held_out, "in [0, 1)")
+    _at_least("--problem.images-per-prompt", problem.images_per_prompt, 1)
+    if not (math.isfinite(problem.guidance) and problem.guidance >= 1):
+        _wrong("--problem.guidance", problem.guidance, "a finite number >= 1; 1 is no guidance")
+    if problem.resolution is not None:
+        _at_least("--problem.resolution", problem.resolution, 8)
+    if problem.lora_alpha is not None:
+        _positive("--problem.lora-alpha", problem.lora_alpha)
+
+
+def _check_pretrained(problem: Cifar10 | StableDiffusion) -> None:
     if not (math.isfinite(problem.kl_weight) and problem.kl_weight >= 0):
         _wrong("--problem.kl-weight", problem.kl_weight, "a finite number >= 0")
     if not 0 < problem.eta <= 1:
         _wrong("--problem.eta", problem.eta, "in (0, 1]")
     if not 0 < problem.floor < 1:
         _wrong("--problem.floor", problem.floor, "in (0, 1)")
-    _positive("--problem.data-variance", problem.data_variance)
     _at_least("--problem.lora-rank", problem.lora_rank, 1)
     folder = Path(problem.model).expanduser()
     named = folder.exists() or problem.model.startswith((".", "/", "~")) or "/" not in problem.model

@@ -1,6 +1,6 @@
 """Scores of prompted networks under classifier-free guidance."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -8,9 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from ctcontrol import Context, Scalar, State
-from ctcontrol_diffusion.models.latents import Conditions
 from ctcontrol_diffusion.schedule import Schedule
 from ctcontrol_diffusion.score import NetworkScore, Prediction
+
+Conditions = Mapping[str, Tensor]
+"""What a network is told besides time, one row an image: `encoder_hidden_states` (n, tokens, width)
+and, for SDXL, `text_embeds` (n, width) and `time_ids` (n, 6)."""
 
 
 class PromptTable:
@@ -79,14 +82,12 @@ class GuidedScore(NetworkScore):
 
     Args:
         network: a `UNet2DConditionModel`.
-        schedule, prediction, compute: as in `NetworkScore`.
+        schedule, prediction, compute, at_once, switch: as in `NetworkScore`.
         table: says what context, rows of it, means to the network.
         guidance: w; 1 asks the prompted half alone.
         through_both: whether gradients go through both halves, or the prompted one alone. The
             value is the same. One half needs half of the memory and two thirds of the time, and
             what is learned is how a prompt acts, not what an empty one does.
-        at_once: images through the network together; all if None.
-        switch: entered around the network, for example to turn adapters off.
     """
 
     def __init__(
@@ -102,37 +103,30 @@ class GuidedScore(NetworkScore):
         compute: torch.dtype | None = None,
         switch: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        super().__init__(network, schedule, prediction, compute=compute)
+        super().__init__(
+            network, schedule, prediction, compute=compute, at_once=at_once, switch=switch
+        )
         self.table = table
         self.guidance = guidance
         self.through_both = through_both
-        self.at_once = at_once
-        self.switch = switch
 
-    def output(self, time: Scalar, x: State, context: Context) -> Tensor:
-        """What the guided network predicts at its own `time`."""
+    def predicted(self, time: Scalar, x: State, context: Context) -> Tensor:
+        """What the guided network predicts; the context is rows of the table."""
         assert isinstance(context, Tensor)
-        size = self.at_once or len(x)
-        cut = zip(time.split(size), x.split(size), context.split(size), strict=True)
-        with self.switch():
-            parts = [self._guided(*part) for part in cut]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def _guided(self, time: Tensor, x: Tensor, rows: Tensor) -> Tensor:
-        prompted = self.table.told(rows)
+        prompted = self.table.told(context)
         if self.guidance == 1:
-            return self._asked(time, x, prompted)
-        empty = self.table.told_nothing(len(rows))
+            return self._told(time, x, prompted)
+        empty = self.table.told_nothing(len(context))
         if self.through_both:
             both = {key: torch.cat([prompted[key], empty[key]]) for key in prompted}
-            given, without = self._asked(time.repeat(2), x.repeat(2, 1, 1, 1), both).chunk(2)
+            given, without = self._told(time.repeat(2), x.repeat(2, 1, 1, 1), both).chunk(2)
         else:
-            given = self._asked(time, x, prompted)
+            given = self._told(time, x, prompted)
             with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
-                without = self._asked(time, x, empty)
+                without = self._told(time, x, empty)
         return without + self.guidance * (given - without)
 
-    def _asked(self, time: Tensor, x: Tensor, conditions: Conditions) -> Tensor:
+    def _told(self, time: Tensor, x: Tensor, conditions: Conditions) -> Tensor:
         told = dict(conditions)
         words: dict[str, Any] = {"encoder_hidden_states": told.pop("encoder_hidden_states")}
         if told:
@@ -140,9 +134,7 @@ class GuidedScore(NetworkScore):
         weights = next(self.network.parameters()).dtype
         if self.compute is None:  # else autocast decides
             words = _cast(words, weights)
-        with torch.autocast(x.device.type, self.compute, enabled=self.compute is not None):
-            output = self.network(x, time, **words).sample
-        return output.to(torch.promote_types(output.dtype, torch.float32))
+        return self.asked(time, x, words)
 
 
 def _cast(words: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:

@@ -3,7 +3,16 @@
 from dataclasses import replace
 
 from ctcontrol import CtcontrolError
-from ctcontrol_diffusion.config import LQ, Cifar10, Config, Critic, Evaluation, Rollout, Update
+from ctcontrol_diffusion.config import (
+    LQ,
+    Cifar10,
+    Config,
+    Critic,
+    Evaluation,
+    Rollout,
+    StableDiffusion,
+    Update,
+)
 
 _DIGITS = Config()
 _CIFAR10 = Config(
@@ -18,6 +27,20 @@ _CIFAR10 = Config(
     evaluation=Evaluation(steps=(4, 10, 25, 50), images=1000),
 )
 _CIFAR10_T4 = replace(_CIFAR10, rollout=Rollout(steps=4, batch=320))
+_SD15 = Config(
+    problem=StableDiffusion(reward="image-reward", prompts="animals*activities"),
+    iterations=100,
+    device="cuda",
+    micro_batch=8,
+    rollout=Rollout(steps=50, batch=64),
+    # The ratio is the mean over the 16,384 numbers of a latent, and its clip and the learning rate
+    # of factors of rank 4 are those that ddpo-pytorch's configs have for it.
+    update=Update(learning_rate=3e-4, log_ratio_scale=2**-14, clip=1e-4, minibatch=1600),
+    critic=Critic(learning_rate=3e-4, minibatch=400),
+    evaluation=Evaluation(steps=(10, 25, 50), images=64, grid=4),
+)
+_SD15_AESTHETIC = replace(_SD15, problem=StableDiffusion(reward="aesthetic"))
+_SD15_JPEG = replace(_SD15, problem=StableDiffusion(reward="jpeg-compressibility", kl_weight=0.1))
 
 PRESETS: dict[str, Config] = {
     "digits": _DIGITS,
@@ -34,6 +57,12 @@ PRESETS: dict[str, Config] = {
     "cifar10-t10-ddpo": replace(_CIFAR10, algorithm="ddpo"),
     "cifar10-t4": _CIFAR10_T4,
     "cifar10-t4-ddpo": replace(_CIFAR10_T4, algorithm="ddpo"),
+    "sd15-imagereward": _SD15,
+    "sd15-imagereward-ddpo": replace(_SD15, algorithm="ddpo"),
+    "sd15-aesthetic": _SD15_AESTHETIC,
+    "sd15-aesthetic-ddpo": replace(_SD15_AESTHETIC, algorithm="ddpo"),
+    "sd15-jpeg": _SD15_JPEG,
+    "sd15-jpeg-ddpo": replace(_SD15_JPEG, algorithm="ddpo"),
     "lq-smoke": Config(
         problem=LQ(),
         iterations=30,

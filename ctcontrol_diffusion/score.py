@@ -1,6 +1,7 @@
 """One view of every denoising network: the score, in float32, at control time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
@@ -75,6 +76,8 @@ class NetworkScore(nn.Module):
         conditional: whether it takes the context as its class; if not, the context is not used.
         compute: the precision of the network, by autocast; its own if None. What goes in and comes
             out is float32 (float64 for such networks), and so are trajectories.
+        at_once: images through the network together; all if None.
+        switch: entered around the network, for example to turn adapters off.
 
     Raises:
         CtcontrolError: predictions that do not go with the schedule.
@@ -88,6 +91,8 @@ class NetworkScore(nn.Module):
         *,
         conditional: bool = True,
         compute: torch.dtype | None = None,
+        at_once: int | None = None,
+        switch: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         super().__init__()
         preserving = isinstance(schedule, NoiseSchedule)
@@ -101,6 +106,8 @@ class NetworkScore(nn.Module):
         self.prediction: Prediction = prediction
         self.conditional = conditional
         self.compute = compute
+        self.at_once = at_once
+        self.switch = switch
 
     def forward(self, t: Time, x: State, context: Context) -> Tensor:
         output = self.output(self._time(t), x, context)
@@ -109,10 +116,22 @@ class NetworkScore(nn.Module):
 
     def output(self, time: Scalar, x: State, context: Context) -> Tensor:
         """What the network predicts at its own `time`."""
+        size = self.at_once or len(x)
+        with self.switch():
+            if size >= len(x):
+                return self.predicted(time, x, context)
+            cut = [slice(start, start + size) for start in range(0, len(x), size)]
+            return torch.cat([self.predicted(time[i], x[i], rows_of(context, i)) for i in cut])
+
+    def predicted(self, time: Scalar, x: State, context: Context) -> Tensor:
+        """The same, of so many images as go through the network together."""
         labelled = self.conditional and context is not None
-        labels: dict[str, Any] = {"class_labels": context} if labelled else {}
+        return self.asked(time, x, {"class_labels": context} if labelled else {})
+
+    def asked(self, time: Scalar, x: State, words: Mapping[str, Any]) -> Tensor:
+        """One call of the network, in its precision."""
         with torch.autocast(x.device.type, self.compute, enabled=self.compute is not None):
-            output = self.network(x, time, **labels).sample
+            output = self.network(x, time, **words).sample
         output = output.to(torch.promote_types(output.dtype, torch.float32))
         return output[:, : x.shape[1]] if output.shape[1] == 2 * x.shape[1] else output
 

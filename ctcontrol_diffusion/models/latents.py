@@ -1,18 +1,15 @@
 """Latent diffusion models from diffusers: Stable Diffusion 1 and 2, and SDXL."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ctcontrol import CtcontrolError
-
-Conditions = Mapping[str, Tensor]
-"""What a network is told besides time, one row an image: `encoder_hidden_states` (n, tokens, width)
-and, for SDXL, `text_embeds` (n, width)."""
+from ctcontrol_diffusion.guidance import Conditions
 
 AT_ONCE = 64
 """Texts encoded together."""
@@ -45,6 +42,13 @@ class LatentModel:
         """Of a latent: channels, height, width."""
         side = self.resolution // self.pipeline.vae_scale_factor
         return self.network.config["in_channels"], side, side
+
+    @property
+    def others(self) -> list[nn.Module]:
+        """The autoencoder and the text encoders."""
+        names = ("vae", "text_encoder", "text_encoder_2")
+        found = (getattr(self.pipeline, name, None) for name in names)
+        return [part for part in found if part is not None]
 
     @property
     def wants_size(self) -> bool:
@@ -118,9 +122,11 @@ def load_latent_model(
         CtcontrolError: nothing is there and the hub cannot be reached; it is of another kind; the
             resolution does not divide into latents.
     """
-    from diffusers.utils import logging
+    import diffusers.utils.logging
+    import transformers.utils.logging
 
-    logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # diffusers, of the hub's own deprecations
@@ -134,10 +140,10 @@ def load_latent_model(
             "model_index.json of a diffusers pipeline, or go online if it is the id of a hub"
         ) from error
     pipeline.to(device)
-    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder, _second(pipeline)):
-        if part is not None:
-            part.eval().requires_grad_(False)
-    return LatentModel(pipeline, _resolution(pipeline, model, resolution))
+    loaded = LatentModel(pipeline, _resolution(pipeline, model, resolution))
+    for part in (pipeline.unet, *loaded.others):
+        part.eval().requires_grad_(False)
+    return loaded
 
 
 def _pipeline(model: str, weights: torch.dtype) -> Any:
@@ -183,10 +189,6 @@ def _resolution(pipeline: Any, model: str, wanted: int | None) -> int:
             f"need; give {max(1, round(wanted / least)) * least}"
         )
     return wanted
-
-
-def _second(pipeline: Any) -> Any:
-    return getattr(pipeline, "text_encoder_2", None)
 
 
 def _name(part: object) -> str | None:

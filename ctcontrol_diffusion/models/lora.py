@@ -1,7 +1,7 @@
 """Low-rank adapters by peft, and the switch that turns them off: the pretrained model again."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,7 +48,7 @@ class Adapters:
 
         settings = LoraConfig(
             r=rank,
-            lora_alpha=rank if alpha is None else alpha,  # pyright: ignore[reportArgumentType] # peft divides it, and takes numbers that are not whole
+            lora_alpha=rank if alpha is None else alpha,  # pyright: ignore[reportArgumentType]  # peft divides it: 0.5 will do
             target_modules=list(targets),
         )
         network.requires_grad_(False)
@@ -67,18 +67,18 @@ class Adapters:
             ) from error
         for name, parameter in network.named_parameters():
             parameter.requires_grad_("lora_" in name)
-        cast_training_params(network, torch.float32)  # pyright: ignore[reportArgumentType] # any module does
+        cast_training_params(network, torch.float32)
         self._layers = [m for m in network.modules() if isinstance(m, BaseTunerLayer)]
         self._lock = threading.RLock()
 
     @contextmanager
-    def on(self) -> Iterator[None]:
+    def on(self) -> Generator[None]:
         """The network as it is trained; nobody turns the factors off meanwhile."""
         with self._lock:
             yield
 
     @contextmanager
-    def off(self) -> Iterator[None]:
+    def off(self) -> Generator[None]:
         """The pretrained network; whoever wants the trained one waits."""
         with self._lock:
             for layer in self._layers:

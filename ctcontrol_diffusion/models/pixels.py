@@ -8,12 +8,8 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline, UNet2DModel
 from diffusers.utils import logging
-from torch import nn
 
 from ctcontrol import CtcontrolError
-
-LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2")
-"""Attention and the convolutions of residual blocks, where nearly all weights are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,29 +81,3 @@ def _pipeline(model: str) -> Any:
 def _name(part: object) -> str | None:
     """The class of a component of model_index.json, a pair (library, class)."""
     return part[1] if isinstance(part, Sequence) and len(part) == 2 else None
-
-
-def add_lora(network: nn.Module, rank: int, generator: torch.Generator) -> nn.Module:
-    """Put trainable factors of rank `rank` beside `LORA_TARGETS`, the rest frozen; in place.
-
-    W + BA with B = 0 at first, so that the network is the same to the last bit. alpha = rank, so
-    that the factors apply as they are, whoever reads them.
-
-    Raises:
-        CtcontrolError: the network has none of these layers.
-    """
-    from peft import LoraConfig, inject_adapter_in_model
-
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS))
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-            inject_adapter_in_model(config, network)
-    except ValueError as error:
-        raise CtcontrolError(
-            f"{type(network).__name__} has none of the layers {', '.join(LORA_TARGETS)}; train "
-            "all its weights instead"
-        ) from error
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_("lora_" in name)
-    return network

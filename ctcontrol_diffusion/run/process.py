@@ -10,6 +10,7 @@ from ctcontrol_diffusion._console import FAILURE, INTERRUPTED, console, fail
 from ctcontrol_diffusion.build import Experiment, build
 from ctcontrol_diffusion.check import check_config
 from ctcontrol_diffusion.config import Config
+from ctcontrol_diffusion.memory import plan_memory
 from ctcontrol_diffusion.run.checkpoint import CheckpointError
 from ctcontrol_diffusion.run.directory import RunDirectory, create, new_folder, open_run, versions
 from ctcontrol_diffusion.run.failure import failure_message, resume_command
@@ -29,8 +30,10 @@ def start(preset: str, config: Config, folder: Path | None) -> int:
     """
     folder = new_folder(folder, preset)
     experiment = _built(config)
+    plan = _plan(experiment)
     directory = create(folder, preset, config, fingerprint_of(experiment))
     _say(f"run: {folder}")
+    _say(plan)
     return _finish(directory, lambda: experiment)
 
 
@@ -96,7 +99,13 @@ def _same(directory: RunDirectory) -> Experiment:
         )
     experiment = _built(directory.config)
     check_networks(directory, experiment)
+    _say(_plan(experiment))
     return experiment
+
+
+def _plan(experiment: Experiment) -> str:
+    """What memory the run takes, refused if it does not fit; nothing where that is little."""
+    return "" if experiment.setting.pictures is None else str(plan_memory(experiment).check())
 
 
 def _stopped(directory: RunDirectory, how: str) -> int:
@@ -112,4 +121,5 @@ def _conclude(directory: RunDirectory) -> None:
 
 
 def _say(text: str) -> None:
-    console().print(text, markup=False, highlight=False, soft_wrap=True)
+    if text:
+        console().print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,6 +1,6 @@
 """What a run needs to know about a problem beyond the control problem itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -60,6 +60,7 @@ class Setting:
         pictures: None where states are no images.
         grid: number of steps -> the times of a rollout; equal steps if None.
         inspector: what `evaluate` samples and measures with; None where states are no images.
+        frozen: networks besides, that take memory and do not learn.
     """
 
     problem: ControlProblem
@@ -71,3 +72,4 @@ class Setting:
     pictures: Pictures | None = None
     grid: Callable[[int], TimeGrid] | None = None
     inspector: Inspector | None = None
+    frozen: Sequence[nn.Module] = ()

@@ -15,10 +15,11 @@ from ctcontrol import (
 )
 from ctcontrol_diffusion import config as c
 from ctcontrol_diffusion.inspection import Inspector, Plan
-from ctcontrol_diffusion.models.pixels import PixelModel, add_lora, load_pixel_model
+from ctcontrol_diffusion.models.lora import ATTENTION_AND_RESIDUALS, Adapters
+from ctcontrol_diffusion.models.pixels import PixelModel, load_pixel_model
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.rewards import Metadata, TerminalImageReward, load_reward
-from ctcontrol_diffusion.schedule import schedule_of
+from ctcontrol_diffusion.schedule import Schedule, schedule_of
 from ctcontrol_diffusion.schedulers import scheduler_named
 from ctcontrol_diffusion.score import NetworkScore, frozen, prediction_of
 from ctcontrol_diffusion.settings._base import Facts, Pictures, Progress, Setting
@@ -37,16 +38,7 @@ def cifar10(
     """The setting of a pixel model; raises `CtcontrolError` for a bad model, reward or number."""
     model = load_pixel_model(problem.model, device)
     schedule = schedule_of(model.scheduler, problem.floor)
-    score = NetworkScore(
-        model.network,
-        schedule,
-        prediction_of(model.scheduler),
-        conditional=model.classes is not None,
-        compute=torch.bfloat16 if problem.precision == "bfloat16" else None,
-    ).eval()
-    reference = GaussianPolicy(frozen(copy.deepcopy(score)))
-    if problem.trained == "lora":
-        add_lora(model.network, problem.lora_rank, generator)
+    score, reference = _scores(problem, config, model, schedule, generator)
     names = _Names(model)
     seen = tuple(names.texts) if model.classes else ()
     pictures = Pictures(LastStep(reference, schedule), names.prompts, names.contexts, seen)
@@ -97,6 +89,33 @@ def cifar10(
         grid=schedule.grid,
         inspector=inspector,
     )
+
+
+def _scores(
+    problem: c.Cifar10,
+    config: c.Config,
+    model: PixelModel,
+    schedule: Schedule,
+    generator: torch.Generator,
+) -> tuple[NetworkScore, GaussianPolicy]:
+    """The trained score, and the pretrained policy."""
+    scored = partial(
+        NetworkScore,
+        schedule=schedule,
+        prediction=prediction_of(model.scheduler),
+        conditional=model.classes is not None,
+        compute=torch.bfloat16 if problem.precision == "bfloat16" else None,
+        at_once=config.micro_batch,
+    )
+    if problem.trained == "lora":
+        network = model.network
+        adapters = Adapters(network, problem.lora_rank, generator, targets=ATTENTION_AND_RESIDUALS)
+        score = scored(network, switch=adapters.on)
+        reference = scored(network, switch=adapters.off)
+    else:
+        reference = frozen(scored(copy.deepcopy(model.network)))
+        score = scored(model.network)
+    return score.eval(), GaussianPolicy(reference.eval())
 
 
 def _metadata(context: Tensor) -> Metadata:

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,13 +11,12 @@ from ctcontrol import (
     ControlProblem,
     GaussianPolicy,
     PathKL,
-    PinnedValue,
     TerminalReward,
-    Variance,
 )
 from ctcontrol_diffusion import config as c
-from ctcontrol_diffusion.guidance import GuidedScore, PromptTable
-from ctcontrol_diffusion.models.latents import Conditions, LatentModel, load_latent_model
+from ctcontrol_diffusion.guidance import Conditions, GuidedScore, PromptTable
+from ctcontrol_diffusion.inspection import Inspector, Plan
+from ctcontrol_diffusion.models.latents import LatentModel, load_latent_model
 from ctcontrol_diffusion.models.lora import Adapters
 from ctcontrol_diffusion.prompts import Prompts, load_prompts
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
@@ -26,11 +26,9 @@ from ctcontrol_diffusion.schedulers import scheduler_named
 from ctcontrol_diffusion.score import frozen, prediction_of
 from ctcontrol_diffusion.settings._base import Facts, Pictures, Progress, Setting
 from ctcontrol_diffusion.settings._images import LastStep
-from ctcontrol_diffusion.settings._inspection import Inspector
-from ctcontrol_diffusion.settings.features import features_for, real_features
-from ctcontrol_diffusion.settings.links import link_for
+from ctcontrol_diffusion.settings.critic import ImageModel, value_for
+from ctcontrol_diffusion.settings.features import real_images
 from ctcontrol_diffusion.settings.samplers import sampler_for
-from ctcontrol_diffusion.values import DenoisedGuess, ImageResidual
 
 
 def stable_diffusion(
@@ -59,9 +57,10 @@ def stable_diffusion(
     score, reference = _scores(problem, config, model, schedule, table, generator)
     decoder = _Decoder(model, config.micro_batch)
     last = LastStep(reference, schedule, decoder)
-    names = _Names(seen, table, device)
-    pictures = Pictures(last, names.prompts, table.rows)
-    function = load_reward(problem.reward, device=str(device))
+    names = _Names(seen, table)
+    pictures = Pictures(last, names.prompts, table.rows, seen.texts, kept_back)
+    load = partial(load_reward, device=str(device))
+    function = load(problem.reward)
     clean = TerminalImageReward(function, decoder.of_row, names.prompts, names.metadata)
     terminal = TerminalImageReward(function, last, names.prompts, names.metadata)
     initial = _Initial(model.shape, len(seen), problem.images_per_prompt, device)
@@ -73,36 +72,41 @@ def stable_diffusion(
         horizon=schedule.horizon,
         regularizer=PathKL(reference, problem.kl_weight),
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-        residual = ImageResidual(
-            schedule, model.shape[0], len(seen) + len(kept_back), config.critic.width
-        )
-    guess = DenoisedGuess(score, schedule, clean, terminal, problem.data_variance)
-    link = link_for(config.critic, schedule.horizon, Variance(schedule.variance))
-    features = features_for(problem.features, device)
+    sight = ImageModel(
+        score, schedule, clean, terminal, model.shape, len(seen), problem.data_variance
+    )
+    scheduler = partial(scheduler_named, original=model.scheduler)
+    for name in problem.schedulers:
+        scheduler(name)  # refused before anything is computed
     inspector = Inspector(
         problem=control,
-        schedule=schedule,
-        schedulers={name: scheduler_named(name, model.scheduler) for name in problem.schedulers},
-        config=config.evaluation,
-        batch=config.rollout.batch,
+        grid=schedule.grid,
         decode=last,
-        image=decoder,
         clean=clean,
-        features=features,
-        real=real_features(problem.real, features, device),
+        contexts=table.rows,
+        plan=Plan(
+            steps=config.evaluation.steps,
+            images=config.evaluation.images,
+            samplers=("SDE", "ODE", *problem.schedulers),
+            groups={"seen": seen.texts, "unseen": kept_back} if kept_back else {},
+            real=real_images(problem.features, problem.real, device),
+        ),
+        scheduler=scheduler,
+        load=load,
+        batch=config.rollout.batch,
         device=device,
     )
     return Setting(
         problem=control,
         mean=score,
-        value=PinnedValue(guess, residual.to(device), link).to(device),
+        value=value_for(config.critic, sight, "convolution", device, generator),
         solver=sampler_for(problem.sampler, problem.eta, problem.data_variance, schedule),
         evaluate=inspector.evaluate,
         facts=_facts,
         pictures=pictures,
         grid=schedule.grid,
+        inspector=inspector,
+        frozen=model.others,
     )
 
 
@@ -133,22 +137,23 @@ def _scores(
 ) -> tuple[GuidedScore, GaussianPolicy]:
     """The trained score, and the pretrained policy: the same network with its adapters off."""
     network = model.network
-    settings = {
-        "schedule": schedule,
-        "prediction": prediction_of(model.scheduler),
-        "table": table,
-        "guidance": problem.guidance,
-        "through_both": problem.guidance_gradient == "both",
-        "at_once": config.micro_batch,
-        "compute": torch.bfloat16 if problem.precision == "bfloat16" else None,
-    }
+    scored = partial(
+        GuidedScore,
+        schedule=schedule,
+        prediction=prediction_of(model.scheduler),
+        table=table,
+        guidance=problem.guidance,
+        through_both=problem.guidance_gradient == "both",
+        at_once=config.micro_batch,
+        compute=torch.bfloat16 if problem.precision == "bfloat16" else None,
+    )
     if problem.trained == "lora":
         adapters = Adapters(network, problem.lora_rank, generator, alpha=problem.lora_alpha)
-        score = GuidedScore(network, switch=adapters.on, **settings)
-        reference = GuidedScore(network, switch=adapters.off, **settings)
+        score = scored(network, switch=adapters.on)
+        reference = scored(network, switch=adapters.off)
     else:
-        reference = frozen(GuidedScore(copy.deepcopy(network), **settings))
-        score = GuidedScore(network.requires_grad_(True), **settings)
+        reference = frozen(scored(copy.deepcopy(network)))
+        score = scored(network.requires_grad_(True))
     if problem.gradient_checkpointing:
         network.enable_gradient_checkpointing()
     return score.eval(), GaussianPolicy(reference.eval())
@@ -182,7 +187,6 @@ class _Names:
 
     seen: Prompts
     table: PromptTable
-    device: torch.device
 
     def prompts(self, context: Tensor) -> list[str]:
         return self.table.texts_of(context)

@@ -3,7 +3,7 @@ from dataclasses import asdict, fields, replace
 import pytest
 
 from ctcontrol import CtcontrolError
-from ctcontrol_diffusion.config import LQ, Cifar10, Config, Digits
+from ctcontrol_diffusion.config import LQ, Cifar10, Config, Digits, StableDiffusion
 from ctcontrol_diffusion.presets import PRESETS, preset
 
 
@@ -12,7 +12,10 @@ def test_the_first_is_the_default() -> None:
     assert preset("digits") == Config()
 
 
-@pytest.mark.parametrize("name", ["digits", "cifar10-t10", "cifar10-t4"])
+@pytest.mark.parametrize(
+    "name",
+    ["digits", "cifar10-t10", "cifar10-t4", "sd15-imagereward", "sd15-aesthetic", "sd15-jpeg"],
+)
 def test_twins_differ_in_their_algorithm_and_in_nothing_else(name: str) -> None:
     """What the two methods are compared at is the same to the last number."""
     ours, theirs = preset(name), preset(f"{name}-ddpo")
@@ -32,7 +35,12 @@ def test_the_long_run_has_the_same_task_and_algorithm() -> None:
 
 
 def test_every_kind_of_problem_has_a_preset() -> None:
-    assert {type(config.problem) for config in PRESETS.values()} == {Digits, Cifar10, LQ}
+    assert {type(config.problem) for config in PRESETS.values()} == {
+        Digits,
+        Cifar10,
+        StableDiffusion,
+        LQ,
+    }
 
 
 @pytest.mark.parametrize(
