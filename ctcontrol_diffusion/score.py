@@ -121,7 +121,9 @@ class NetworkScore(nn.Module):
             if size >= len(x):
                 return self.predicted(time, x, context)
             cut = [slice(start, start + size) for start in range(0, len(x), size)]
-            return torch.cat([self.predicted(time[i], x[i], rows_of(context, i)) for i in cut])
+            labels = [context[i] if isinstance(context, Tensor) else context for i in cut]
+            parts = zip(cut, labels, strict=True)
+            return torch.cat([self.predicted(time[i], x[i], label) for i, label in parts])
 
     def predicted(self, time: Scalar, x: State, context: Context) -> Tensor:
         """The same, of so many images as go through the network together."""

@@ -47,7 +47,7 @@ VARIANTS = {
         problem=c.Digits(trained="conditioning"),
         update=update(advantage_decay=2.0, epochs=2, share=0.5),
     ),
-    "noise-aware": replace(TINY, update=update(advantage="noise-aware")),
+    "noise-aware": replace(TINY, update=update(advantage="noise-aware"), micro_batch=5),
     "closed form": replace(
         TINY,
         update=update(advantage="closed-form", clip=0.05, decay="none"),
