@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ctcontrol import CtcontrolError, check_count, check_positive
 
@@ -67,10 +68,19 @@ class DigitsPretraining:
 
     def command(self) -> str:
         """The command line of this configuration, defaults left out."""
-        words = ["python", "-m", "ctcontrol_diffusion.pretrain", "digits"]
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value != field.default:
-                flag = field.name.replace("_", "-")
-                words += [f"--{flag}"] if value is True else [f"--{flag}", str(value)]
-        return shlex.join(words)
+        return command_of("digits", self)
+
+
+def command_of(model: str, config: Any) -> str:
+    """The command line that pretrains `model` with this dataclass, defaults left out."""
+    words = ["python", "-m", "ctcontrol_diffusion.pretrain", model]
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if value == field.default:
+            continue
+        flag = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", str(value)]
+    return shlex.join(words)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from diffusers import UNet2DModel
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from torch import nn
 
 from ctcontrol import CtcontrolError
@@ -33,11 +33,11 @@ from ._card import model_card
 from ._config import DigitsPretraining
 from ._fit import FitOptions, fit
 from ._objectives import Loss, classification_loss, classifier_quality, denoising_loss
+from ._progress import followed, new_progress
 
 DENOISER_WEIGHT_DECAY = 1e-4
 CLASSIFIER_WEIGHT_DECAY = 1e-2
 EVALUATION_ROWS, EVALUATION_REPEATS = 2000, 16
-LOSS_MEMORY = 0.99  # decay of the running mean of the loss
 
 
 def pretrain_digits(config: DigitsPretraining, console: Console) -> dict[str, Any]:
@@ -60,15 +60,7 @@ def pretrain_digits(config: DigitsPretraining, console: Console) -> dict[str, An
         "classifiers": {},
         "timing": {},
     }
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
+    progress = new_progress(console)
     # The files of one run appear together, so a folder never mixes two runs.
     with progress, tempfile.TemporaryDirectory(dir=out, prefix=".pretrain-") as folder:
         written = Path(folder)
@@ -172,21 +164,10 @@ def _run(
     progress: Progress, title: str, module: nn.Module, loss: Loss, options: FitOptions
 ) -> tuple[float, float]:
     """Fits; returns seconds and the running mean of the loss at the end."""
-    began = time.perf_counter()
-    task = progress.add_task(title, total=options.iterations, loss=0.0)
-    mean = 0.0
-    for step in fit(module, loss, options):
-        # Early on the plain mean, later an exponential one.
-        weight = max(1 / step.iteration, 1 - LOSS_MEMORY)
-        mean += weight * (step.loss - mean)
-        progress.update(task, advance=1, loss=mean)
-        if progress.disable and (10 * step.iteration) % options.iterations < 10:
-            progress.console.print(
-                f"{title}: {step.iteration}/{options.iterations}, loss {mean:.4f}, "
-                f"{time.perf_counter() - began:.0f} s",
-                highlight=False,
-                soft_wrap=True,
-            )
+    began, mean = time.perf_counter(), 0.0
+    steps = fit(module, loss, options)
+    for _, last in followed(progress, title, steps, options.iterations):
+        mean = last
     return round(time.perf_counter() - began, 1), mean
 
 
