@@ -14,7 +14,7 @@ PROGRAM = "python -m ctcontrol_diffusion.pretrain"
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    return command(_command, words, stopped="interrupted; nothing was written")
+    return command(_command, words, stopped="interrupted; nothing is half written")
 
 
 def _command(words: list[str]) -> int:
@@ -26,11 +26,9 @@ def _command(words: list[str]) -> int:
             f"[--field value …]; {PROGRAM} digits --help lists the fields"
         )
         return 0
-    match words[:1]:
-        case ["digits"]:
-            return _digits(words[1:])
-        case ["cifar10"]:
-            return _pixels(words[1:])
+    commands = {"digits": _digits, "cifar10": _pixels}
+    if words and words[0] in commands:
+        return commands[words[0]](words[1:])
     said = f"got {words[0]!r}" if words else "but nothing follows"
     raise CtcontrolError(f"{PROGRAM} takes the models to train, 'digits' or 'cifar10', {said}")
 

@@ -52,8 +52,8 @@ def pixel_loss(
         strata = torch.arange(batch_size, device=device) + uniform()
         k = (strata * (steps / batch_size)).long().clamp(max=steps - 1)
         noise = torch.randn(clean.shape, generator=generator, device=device)
-        noised = scheduler.add_noise(clean, noise, k)  # pyright: ignore[reportArgumentType]  # annotated IntTensor, takes any whole numbers
-        target = scheduler.get_velocity(clean, noise, k) if velocity else noise  # pyright: ignore[reportArgumentType]  # likewise
+        noised = scheduler.add_noise(clean, noise, k)
+        target = scheduler.get_velocity(clean, noise, k) if velocity else noise
         with precision:
             predicted = network(noised, k).sample
         return functional.mse_loss(predicted.float(), target)

@@ -32,6 +32,7 @@ from ctcontrol_diffusion.models.digits import (
 from ._card import model_card
 from ._config import DigitsPretraining
 from ._fit import FitOptions, fit
+from ._folder import make_folder
 from ._objectives import Loss, classification_loss, classifier_quality, denoising_loss
 from ._progress import followed, new_progress
 
@@ -200,14 +201,7 @@ def _publish(record: dict[str, Any], written: Path, out: Path) -> None:
 def _folder(config: DigitsPretraining) -> Path:
     """The output folder, made and seen to be writable before the work, not after it."""
     out = config.out
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CtcontrolError(
-            f"cannot make the folder {out}: {error.strerror}; give another --out"
-        ) from error
-    if not os.access(out, os.W_OK):
-        raise CtcontrolError(f"cannot write into {out}; give another --out")
+    make_folder(out)
     if (out / "denoiser.safetensors").exists() and not config.overwrite:
         raise CtcontrolError(
             f"{out} holds the files of an earlier run; give another --out, or --overwrite"

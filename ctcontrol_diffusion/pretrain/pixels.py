@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from rich.console import Console
-from torch import Tensor
+from torch import nn
 
 from ctcontrol import CtcontrolError
 from ctcontrol_diffusion.models.images import read_images
@@ -24,6 +24,7 @@ from ctcontrol_diffusion.run.interrupts import Interrupts
 
 from ._checkpoint import FILE, read_checkpoint, restore, save_checkpoint
 from ._fit import Fit
+from ._folder import make_folder
 from ._networks import new_network, new_scheduler
 from ._pixel_card import pixel_card
 from ._pixel_config import PixelPretraining
@@ -62,84 +63,94 @@ def resume(folder: Path, console: Console) -> bool:
 
 
 def _train(config: PixelPretraining, console: Console, *, continued: bool = False) -> bool:
-    assert config.images is not None
-    device = _device(config.device)
     torch.set_num_threads(config.threads)
-    images = read_images(config.images).to(device)
-    shape = (images.shape[1], images.shape[2], images.shape[3])
-    network = new_network(config.network, shape, dropout=config.dropout, seed=config.seed)
-    _make(config.out)
-    scheduler = new_scheduler(config.betas, config.prediction)
-    generator = torch.Generator(device).manual_seed(config.seed)
-    network.to(device)
-    loss = pixel_loss(
-        torch.compile(network) if config.compile else network,
-        scheduler,
-        images,
-        batch_size=config.batch_size,
-        flips=config.flips,
-        bfloat16=config.precision == "bfloat16",
-        generator=generator,
-    )
-    fit = Fit(network, loss, config.fit())
-    fingerprint = hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest()
     interrupts = Interrupts()
     with _own_randomness(config.seed), interrupts.installed():
-        before = 0.0
+        work = _Work(config)
         if continued:
-            saved = read_checkpoint(config.out)
-            if saved.images != fingerprint:
-                raise CtcontrolError(
-                    f"the images at {config.images} are not those this pretraining began with; "
-                    "bring them back, or start anew in another folder"
-                )
-            restore(saved, fit, generator)
-            before = saved.elapsed
-            console.print(f"continuing after iteration {fit.iteration}", highlight=False)
-        clock = time.perf_counter()
-        steps = followed(
-            progress := new_progress(console),
-            "pixels",
-            fit.steps(),
-            config.iterations,
-            fit.iteration,
-        )
-        with progress:
-            while fit.iteration < config.iterations:
-                with interrupts.deferred():
-                    next(steps)
-                    if (
-                        interrupts.waiting
-                        or fit.iteration == config.iterations
-                        or fit.iteration % config.checkpoint_every == 0
-                    ):
-                        elapsed = before + time.perf_counter() - clock
-                        save_checkpoint(fit, generator, config, fingerprint, elapsed)
-                if interrupts.waiting:
-                    return False
-        seconds = before + time.perf_counter() - clock
-        fit.finish()
-        record = _measured(config, network, scheduler, images, seconds)
-        _publish(config, network, scheduler, record)
+            work.take_up()
+            console.print(f"continuing after iteration {work.fit.iteration}", highlight=False)
+        if not work.train(console, interrupts):
+            return False
+        work.fit.finish()
+        record = _measured(work)
+        _publish(work, record)
     console.print(
-        f"wrote {config.out / MODEL}: {seconds:.0f} s, loss {record['loss']:.4f}",
+        f"wrote {config.out / MODEL}: {work.elapsed:.0f} s, loss {record['loss']:.4f}",
         highlight=False,
         soft_wrap=True,
     )
     return True
 
 
-def _measured(
-    config: PixelPretraining,
-    network: UNet2DModel,
-    scheduler: DDPMScheduler,
-    images: Tensor,
-    seconds: float,
-) -> dict[str, Any]:
+class _Work:
+    """All objects of a pretraining, at its start until something else is taken up.
+
+    Raises:
+        CtcontrolError: there are no images, they do not go with the network, or the device or the
+            folder cannot be used.
+    """
+
+    def __init__(self, config: PixelPretraining) -> None:
+        assert config.images is not None
+        device = _device(config.device)
+        self.config, self.elapsed = config, 0.0
+        self.images = read_images(config.images).to(device)
+        shape = (self.images.shape[1], self.images.shape[2], self.images.shape[3])
+        self.network = new_network(config.network, shape, dropout=config.dropout, seed=config.seed)
+        make_folder(config.out)
+        nn.Module.to(self.network, device)
+        self.scheduler = new_scheduler(config.betas, config.prediction)
+        self.generator = torch.Generator(device).manual_seed(config.seed)
+        loss = pixel_loss(
+            torch.compile(self.network) if config.compile else self.network,
+            self.scheduler,
+            self.images,
+            batch_size=config.batch_size,
+            flips=config.flips,
+            bfloat16=config.precision == "bfloat16",
+            generator=self.generator,
+        )
+        self.fit = Fit(self.network, loss, config.fit())
+        self.fingerprint = hashlib.sha256(self.images.cpu().numpy().tobytes()).hexdigest()
+
+    def take_up(self) -> None:
+        """Go to the checkpoint; raises `CtcontrolError` if it cannot be used with these images."""
+        saved = read_checkpoint(self.config.out)
+        if saved.images != self.fingerprint:
+            raise CtcontrolError(
+                f"the images at {self.config.images} are not those this pretraining began with; "
+                "bring them back, or start anew in another folder"
+            )
+        restore(saved, self.fit, self.generator)
+        self.elapsed = saved.elapsed
+
+    def train(self, console: Console, interrupts: Interrupts) -> bool:
+        """All updates that are left; False, with a checkpoint, if asked to stop on the way."""
+        fit, total, earlier = self.fit, self.config.iterations, self.elapsed
+        began, progress = time.perf_counter(), new_progress(console)
+        steps = followed(progress, "pixels", fit.steps(), total, fit.iteration)
+        with progress:
+            while fit.iteration < total:
+                with interrupts.deferred():
+                    next(steps)
+                    self.elapsed = earlier + time.perf_counter() - began
+                    due = fit.iteration == total or not fit.iteration % self.config.checkpoint_every
+                    if due or interrupts.waiting:
+                        save_checkpoint(
+                            fit, self.generator, self.config, self.fingerprint, self.elapsed
+                        )
+                if interrupts.waiting:
+                    return False
+        return True
+
+
+def _measured(work: _Work) -> dict[str, Any]:
     """What the model card tells."""
+    config, images = work.config, work.images
     loss = pixel_loss(
-        network,
-        scheduler,
+        work.network,
+        work.scheduler,
         images,
         batch_size=EVALUATION_ROWS,
         flips=False,
@@ -154,28 +165,24 @@ def _measured(
         "versions": {name: version(name) for name in ("torch", "diffusers")},
         "images": len(images),
         "shape": list(images.shape[1:]),
-        "parameters": sum(p.numel() for p in network.parameters()),
+        "parameters": sum(p.numel() for p in work.network.parameters()),
         "loss": losses.mean().item(),
         "loss_stderr": (losses.std() / EVALUATION_REPEATS**0.5).item(),
-        "seconds": round(seconds, 1),
+        "seconds": round(work.elapsed, 1),
     }
 
 
-def _publish(
-    config: PixelPretraining,
-    network: UNet2DModel,
-    scheduler: DDPMScheduler,
-    record: dict[str, Any],
-) -> None:
+def _publish(work: _Work, record: dict[str, Any]) -> None:
     """model/: pipeline, card, record and a sheet of samples, appearing together."""
+    config = work.config
     temporary = config.out / f".{MODEL}.{os.getpid()}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        pipeline: Any = DDPMPipeline(network, scheduler)
+        pipeline: Any = DDPMPipeline(work.network, work.scheduler)
         pipeline.save_pretrained(temporary)
         (temporary / "training.json").write_text(to_json(record, indent=2) + "\n", "utf-8")
         (temporary / "README.md").write_text(pixel_card(record), "utf-8")
-        (temporary / "samples.png").write_bytes(_samples(network, scheduler, config.seed))
+        (temporary / "samples.png").write_bytes(_samples(work.network, work.scheduler, config.seed))
         sync_folder(temporary)
         os.replace(temporary, config.out / MODEL)
     except BaseException:
@@ -201,7 +208,7 @@ def _samples(network: UNet2DModel, scheduler: DDPMScheduler, seed: int) -> bytes
 
 
 @contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
+def _own_randomness(seed: int) -> Generator[None]:
     """Dropout draws from torch's global generators: seed them here, put them back afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -216,15 +223,3 @@ def _device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise CtcontrolError(f"device {name!r} cannot be used ({reason}); try cpu") from None
     return device
-
-
-def _make(out: Path) -> None:
-    """The output folder, seen to be writable before the work, not after it."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CtcontrolError(
-            f"cannot make the folder {out}: {error.strerror}; give another --out"
-        ) from error
-    if not os.access(out, os.W_OK):
-        raise CtcontrolError(f"cannot write into {out}; give another --out")
