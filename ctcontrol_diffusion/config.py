@@ -75,8 +75,8 @@ class StableDiffusion:
     model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     """Folder of a diffusers pipeline with a UNet2DConditionModel, or its id on the hub."""
     prompts: str = "animals"
-    """What is drawn: animals, activities, two sources as A*B (animals*activities), or the path of
-    a .txt, .csv, .tsv, .json or .jsonl list."""
+    """What is drawn: animals, activities, two sources as A*B (animals*activities), the path of a
+    .txt, .csv, .tsv, .json or .jsonl list, or hub:OWNER/NAME/FILE for such a list on the hub."""
     held_out: float = 0.0
     """Share of the prompts that is never trained on, to evaluate with; in [0, 1)."""
     images_per_prompt: int = 8

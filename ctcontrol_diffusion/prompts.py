@@ -31,6 +31,7 @@ ACTIVITIES = (
 )
 """Six things that people do and animals seldom."""
 
+_HUB = "hub:"
 _COLUMNS = ("prompt", "prompts", "text", "caption")
 
 
@@ -111,11 +112,14 @@ def load_prompts(source: str) -> Prompts:
             * a path: .txt with a prompt a line; .tsv or .csv with a header, one of whose columns is
               prompt, text or caption (PartiPrompts.tsv); .json with a list of texts, or of objects
               with such an entry (ImageReward's lists); .jsonl with such an object a line (GenEval);
+            * `hub:OWNER/NAME/FILE`, such a file of a data set on the hub of Hugging Face, which is
+              downloaded once and kept;
             * `A*B` of two sources: every "a NOUN ACTIVITY", "an owl baking bread", with the parts
               in the details `noun` and `activity`.
 
     Raises:
-        CtcontrolError: when there is no such list or file, or the file is not of this form.
+        CtcontrolError: when there is no such list or file, the hub cannot be reached, or the file
+            is not of this form.
     """
     if "*" in source:
         nouns, _, activities = source.partition("*")
@@ -123,11 +127,11 @@ def load_prompts(source: str) -> Prompts:
     own = {"animals": ANIMALS, "activities": ACTIVITIES}
     if source in own:
         return Prompts(own[source])
-    path = Path(source).expanduser()
+    path = _downloaded(source) if source.startswith(_HUB) else Path(source).expanduser()
     if not path.is_file():
         raise CtcontrolError(
-            f"no prompts called {source!r}; there are {' and '.join(own)}, two sources as A*B, and "
-            f"the paths of {', '.join(_READERS)} files"
+            f"no prompts called {source!r}; there are {' and '.join(own)}, two sources as A*B, "
+            f"{_HUB}OWNER/NAME/FILE, and the paths of {', '.join(_READERS)} files"
         )
     if path.suffix.lower() not in _READERS:
         raise CtcontrolError(
@@ -138,6 +142,27 @@ def load_prompts(source: str) -> Prompts:
         return _distinct(_READERS[path.suffix.lower()](path), path)
     except (OSError, ValueError, csv.Error) as error:  # of decoding and of JSON too
         raise CtcontrolError(f"the prompts {path} cannot be read: {error}") from error
+
+
+def _downloaded(source: str) -> Path:
+    """A file of a data set on the hub, in the cache of `huggingface_hub`."""
+    from huggingface_hub import hf_hub_download
+
+    owner, _, rest = source.removeprefix(_HUB).partition("/")
+    name, _, file = rest.partition("/")
+    if not (owner and name and file):
+        raise CtcontrolError(
+            f"prompts of the hub are named {_HUB}OWNER/NAME/FILE, got {source!r}; for example "
+            f"{_HUB}nateraw/parti-prompts/PartiPrompts.tsv"
+        )
+    try:
+        return Path(hf_hub_download(f"{owner}/{name}", file, repo_type="dataset"))
+    except (OSError, ValueError) as error:  # its own errors are kinds of these
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CtcontrolError(
+            f"cannot download {file} of the data set {owner}/{name} ({reason}); go online, or give "
+            "the path of a copy"
+        ) from error
 
 
 def _lines(path: Path) -> list[Any]:

@@ -162,3 +162,33 @@ def test_statistics_of_each_prompt_worst_first() -> None:
         prompt_statistics(["a", "b"], torch.zeros(3))
     with pytest.raises(CtcontrolError, match="number of samples"):
         prompt_statistics([], torch.zeros(0))
+
+
+def test_a_list_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloaded by the hub's own client, and read like any other file."""
+    import huggingface_hub
+
+    (tmp_path / "lists.tsv").write_text("Prompt\tCategory\na red fox\tAnimals\n")
+    asked: list[tuple[str, str, str]] = []
+
+    def download(repository: str, file: str, *, repo_type: str) -> str:
+        asked.append((repository, file, repo_type))
+        return str(tmp_path / "lists.tsv")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    found = load_prompts("hub:some/where/data/lists.tsv")
+    assert asked == [("some/where", "data/lists.tsv", "dataset")]
+    assert (found.texts, found.details) == (("a red fox",), {"Category": ("Animals",)})
+
+
+def test_a_list_on_the_hub_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def offline(*words: object, **named: object) -> str:
+        raise huggingface_hub.errors.LocalEntryNotFoundError("offline mode is enabled")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    with pytest.raises(CtcontrolError, match=r"x\.txt of the data set a/b \(offline mode"):
+        load_prompts("hub:a/b/x.txt")
+    with pytest.raises(CtcontrolError, match="OWNER/NAME/FILE, got 'hub:b/x"):
+        load_prompts("hub:b/x.txt")

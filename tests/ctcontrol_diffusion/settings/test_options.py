@@ -1,0 +1,125 @@
+"""Every option of a text-to-image run does something, or is there to change nothing."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import pytest
+import torch
+
+from ctcontrol_diffusion import config as c
+from ctcontrol_diffusion.build import build
+from ctcontrol_diffusion.check import check_config
+from tests.ctcontrol_diffusion.tiny import tiny_sd
+
+CHANGES: dict[str, list[Any]] = {
+    "prompts": ["animals*activities"],
+    "held_out": [0.5],
+    "images_per_prompt": [1],
+    "negative_prompt": ["blurred"],
+    "guidance": [1.0, 7.5],
+    "guidance_gradient": ["prompted"],
+    "reward": ["symmetry"],
+    "kl_weight": [0.3],
+    "sampler": ["euler", "exponential"],
+    "eta": [0.5],
+    "data_variance": [0.5],
+    "floor": [0.1],
+    "resolution": [32],
+    "trained": ["all"],
+    "lora_rank": [2],
+    "lora_alpha": [1.0],
+    "precision": ["bfloat16"],
+    "gradient_checkpointing": [True],
+}
+NUMBERS_STAY = {"gradient_checkpointing"}
+EVALUATED = {"schedulers", "features", "real"}
+
+
+def base(model: str) -> c.Config:
+    problem = c.StableDiffusion(
+        model=model, reward="brightness", precision="float32", gradient_checkpointing=False,
+        guidance=3.0, kl_weight=0.1,
+    )  # fmt: skip
+    return c.Config(
+        problem=problem,
+        threads=1,
+        rollout=c.Rollout(steps=2, batch=4),
+        update=c.Update(minibatch=4, warmup=0, learning_rate=1e-2),
+        critic=c.Critic(minibatch=4, width=8, policy_waits=0),
+        evaluation=c.Evaluation(steps=(2,), images=4, grid=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny_sd(tmp_path_factory.mktemp("model"))
+
+
+def two(config: c.Config) -> list[float]:
+    """What two iterations saw."""
+    iterations = build(check_config(config)).iterations()
+    seen = [next(iterations) for _ in range(2)]
+    return [
+        number
+        for i in seen
+        for number in (i.returns.mean, i.reward.mean, i.divergence.mean, i.policy_loss)
+    ]
+
+
+@pytest.fixture(scope="module")
+def usual(model: str) -> list[float]:
+    return two(base(model))
+
+
+def test_every_option_is_here() -> None:
+    named = {f.name for f in fields(c.StableDiffusion)}
+    assert named - {"model"} == CHANGES.keys() | EVALUATED
+    hints = get_type_hints(c.StableDiffusion)
+    for name, values in CHANGES.items():
+        options = {o for o in get_args(hints[name]) if isinstance(o, str)}
+        default = {getattr(base("").problem, name)}
+        missing = options - set(values) - default
+        assert missing <= {"flow-sde"}, f"{name}: {missing}"  # of flow matching alone
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in CHANGES.items() for value in values]
+)
+def test_an_option_does_something(name: str, value: Any, model: str, usual: list[float]) -> None:
+    config = base(model)
+    seen = two(replace(config, problem=replace(config.problem, **{name: value})))
+    assert all(np.isfinite(seen))
+    if name in NUMBERS_STAY:
+        assert seen == pytest.approx(usual, rel=1e-4)
+    else:
+        assert seen != pytest.approx(usual, rel=1e-5, abs=1e-9)
+
+
+def mean_colors(images: torch.Tensor) -> torch.Tensor:
+    """Features that a test can name."""
+    return images.mean((2, 3))
+
+
+def test_options_of_the_evaluation(model: str, tmp_path: Path) -> None:
+    """Schedulers add rows, features and real images a distance."""
+    images = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "real.npz", images=images)
+    config = base(model)
+    changes: dict[str, Any] = {
+        "schedulers": ("euler", "unipc"),
+        "features": f"{__name__}:mean_colors",
+        "real": str(tmp_path / "real.npz"),
+    }
+    made = build(check_config(replace(config, problem=replace(config.problem, **changes))))
+    rows = made.setting.evaluate(made.setting.mean, lambda done, total: None)
+    assert [row.labels["sampler"] for row in rows] == ["SDE", "ODE", "euler", "unipc"]
+    assert all("frechet" in row.numbers for row in rows)
+
+
+def test_rows_of_prompts_that_are_kept_back(model: str) -> None:
+    config = base(model)
+    made = build(replace(config, problem=replace(config.problem, held_out=0.5)))
+    rows = made.setting.evaluate(made.setting.mean, lambda done, total: None)
+    assert [row.labels.get("prompts") for row in rows] == ["seen", "seen", "unseen", "unseen"]
