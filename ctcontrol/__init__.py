@@ -16,6 +16,10 @@ from ctcontrol._checks import check_nonnegative as check_nonnegative
 from ctcontrol._checks import check_positive as check_positive
 from ctcontrol._checks import check_rows as check_rows
 from ctcontrol._closed_loop import closed_loop as closed_loop
+from ctcontrol._division import Alone as Alone
+from ctcontrol._division import Collective as Collective
+from ctcontrol._division import Division as Division
+from ctcontrol._division import PeerFailure as PeerFailure
 from ctcontrol._ensemble import PolicyEnsemble as PolicyEnsemble
 from ctcontrol._episodes import Episodes as Episodes
 from ctcontrol._estimate import Estimate as Estimate

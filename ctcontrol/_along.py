@@ -10,19 +10,15 @@ from ctcontrol._trajectory import Trajectory
 from ctcontrol._typing import Context, State, Time
 from ctcontrol._value import Value
 
-ROWS = 8192
-"""Rows evaluated together: enough to keep an accelerator busy, little enough to fit."""
-
 
 @torch.no_grad()
 def values_along(value: Value, trajectory: Trajectory) -> Tensor:
     """V at all nodes, (steps + 1, batch); the last is the terminal reward itself."""
     rows = trajectory.transitions()
-    parts = [
-        value.at(rows.t0[i], rows.x[i], rows_of(rows.context, i), rows.law.mean[i])
-        for i in torch.arange(len(rows), device=rows.t0.device).split(ROWS)
-    ]
-    inside = torch.cat(parts).reshape(trajectory.steps, trajectory.batch)
+    inside = rows.over(
+        lambda i: value.at(rows.t0[i], rows.x[i], rows_of(rows.context, i), rows.law.mean[i])
+    )
+    inside = inside.reshape(trajectory.steps, trajectory.batch)
     return torch.cat([inside, trajectory.terminal[None]])
 
 
@@ -34,16 +30,15 @@ def gradients_along(value: Value, trajectory: Trajectory, *, through_mean: bool)
     evaluates what it needs again and the gradient is complete.
     """
     rows = trajectory.transitions()
-    parts = [
-        value.gradient(
+    flat = rows.over(
+        lambda i: value.gradient(
             rows.t0[i],
             rows.x[i],
             rows_of(rows.context, i),
             None if through_mean else rows.law.mean[i],
         )
-        for i in torch.arange(len(rows), device=rows.t0.device).split(ROWS)
-    ]
-    return torch.cat(parts).reshape(trajectory.states[:-1].shape)
+    )
+    return flat.reshape(trajectory.states[:-1].shape)
 
 
 def residuals(values: Tensor, trajectory: Trajectory) -> Tensor:
@@ -73,9 +68,5 @@ def rows_along(
 ) -> Tensor:
     """function(t, x, context) -> (rows, …) at the nodes 0 … N − 1, (steps, batch, …)."""
     rows = trajectory.transitions()
-    parts = [
-        function(rows.t0[i], rows.x[i], rows_of(rows.context, i))
-        for i in torch.arange(len(rows), device=rows.t0.device).split(ROWS)
-    ]
-    flat = torch.cat(parts)
+    flat = rows.over(lambda i: function(rows.t0[i], rows.x[i], rows_of(rows.context, i)))
     return flat.reshape(trajectory.steps, trajectory.batch, *flat.shape[1:])

@@ -29,7 +29,10 @@ class Gaussian:
 
     def sample(self, generator: torch.Generator) -> Action:
         """mean + std · ξ with ξ drawn from `generator`."""
-        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self.at(torch.empty_like(self.mean).normal_(generator=generator))
+
+    def at(self, noise: Tensor) -> Action:
+        """mean + std · `noise`."""
         return self.mean + self.spread * noise
 
     def log_prob(self, a: Action) -> Scalar:

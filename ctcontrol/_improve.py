@@ -1,7 +1,7 @@
 """THE ONLY TRAINING LOOP."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,8 @@ from ctcontrol._checks import (
     check_finite,
     check_kind,
 )
+from ctcontrol._descent import Descent, Regression, Seen, check_divisible, tensors_of
+from ctcontrol._division import ALONE, Collective, Division
 from ctcontrol._estimate import Estimate
 from ctcontrol._natural import NaturalUpdater
 from ctcontrol._policy import Policy
@@ -23,16 +25,13 @@ from ctcontrol._time_grid import TimeGrid
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._updater import Reevaluate, Updater
 from ctcontrol._value import Value
-from ctcontrol.algorithms._base import Algorithm, PolicyLoss
+from ctcontrol.algorithms._base import Algorithm
 from ctcontrol.critics import Critic
 from ctcontrol.solvers import Solver
 from ctcontrol.solvers._euler import gaussian
 
 AnyUpdater = Updater | NaturalUpdater
 """A step of an optimiser, or a natural gradient with a line search."""
-
-RATIO_TOLERANCE = 1e-4
-"""Largest |log ratio| allowed before the first update, where the ratio is 1 by definition."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +88,8 @@ def improve(
     critic_updater: Updater | None = None,
     policy_waits: int = 0,
     start: int = 0,
+    micro_batch: int | None = None,
+    collective: Collective = ALONE,
 ) -> Iterator[Iteration]:
     """Improve `policy` in place, for ever: one rollout, one critic fit, some policy steps a turn.
 
@@ -113,6 +114,14 @@ def improve(
         critic_updater: steps the value's parameters.
         policy_waits: leave the policy alone for this many iterations, to train the value first.
         start: index of the first iteration.
+        micro_batch: rows (images) that go through a network at once, in rollouts and updates alike;
+            None for all there are. A rollout is made in parts of so many paths and a minibatch is
+            descended by adding up the gradients of parts of so many rows, so that neither changes
+            what is computed. In low precision the same number in both keeps the likelihood ratio
+            at 1, provided that it divides `batch` and `minibatch`.
+        collective: processes that share out the paths of every rollout and the rows of every
+            minibatch. All call this with the same arguments, and all of them make the same steps
+            as one process would.
 
     Raises:
         CtcontrolError: inconsistent arguments.
@@ -121,6 +130,7 @@ def improve(
     """
     check_count("batch", batch)
     check_count("minibatch", minibatch)
+    division = Division(micro_batch, collective)
     if (critic is None) != (critic_updater is None) or (critic is not None and value is None):
         raise CtcontrolError(
             "a critic, its updater and a value function belong together; give all three, or no "
@@ -141,25 +151,38 @@ def improve(
             f"{type(algorithm).__name__} learns from rollouts of the policy itself; leave "
             "`behavior` out, or use QLearning, which learns from any"
         )
+    if division.divides:
+        check_divisible(algorithm, critic)
     scheme, actor = gaussian(solver), policy if behavior is None else behavior
 
     def turns() -> Iterator[Iteration]:
         now = algorithm
         for index in itertools.count(start):
-            path = simulate(problem, actor, grid, batch, generator=generator, solver=scheme)
+            path = simulate(
+                problem,
+                actor,
+                grid,
+                batch,
+                generator=generator,
+                solver=scheme,
+                micro_batch=micro_batch,
+                collective=collective,
+            )
             value_loss = explained = float("nan")
             if critic is not None and critic_updater is not None and value is not None:
                 value_loss, explained = _fit(value, critic, critic_updater, path, generator)
-            losses: list[_Step] = []
+            losses: list[Seen] = []
+            norms: list[float] = []
             if index >= policy_waits and now.epochs > 0:
                 signal = now.signal(problem, scheme, value, path)
                 remedy = "the value function may have diverged"
                 check_finite("the advantages", {"signal": signal}, remedy)
                 rows = path.transitions(signal=signal)
                 for part in now.minibatches(rows, minibatch, generator):
-                    evaluate = _Evaluation(problem, scheme, policy, now, part)
                     first = not losses and behavior is None
-                    losses.append(_descend(evaluate, updater, check_ratio=first))
+                    descent = Descent(problem, scheme, policy, now, part, check_ratio=first)
+                    norms.append(_guarded(updater, descent.losses(), part, descent.again()))
+                    losses.append(descent.seen())
                 now = now.adapted(policy, rows)
             yield Iteration(
                 index=index,
@@ -172,52 +195,12 @@ def improve(
                 log_ratio=losses[-1].log_ratio if losses else 0.0,
                 value_loss=value_loss,
                 explained_variance=explained,
-                gradient_norm=_mean([step.gradient_norm for step in losses]),
+                gradient_norm=_mean(norms),
                 updates=len(losses),
                 algorithm=now,
             )
 
     return turns()
-
-
-@dataclass(frozen=True)
-class _Step:
-    loss: float
-    clip_fraction: float
-    log_ratio: float
-    gradient_norm: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Evaluation:
-    """The loss on a minibatch as a function of the policy's parameters."""
-
-    problem: ControlProblem
-    solver: Solver
-    policy: Policy
-    algorithm: Algorithm
-    rows: Transitions
-
-    def result(self) -> PolicyLoss:
-        return self.algorithm.loss(self.problem, self.solver, self.policy, self.rows)
-
-    def again(self) -> tuple[Tensor, Tensor]:
-        result = self.result()
-        if result.law is None:
-            raise CtcontrolError(
-                f"{type(self.algorithm).__name__} does not report the policy's law, and a natural "
-                "gradient needs it; set `law` of its PolicyLoss, or use Updater"
-            )
-        return result.loss, self.rows.law.kl(result.law).mean()
-
-
-def _descend(evaluate: _Evaluation, updater: AnyUpdater, *, check_ratio: bool) -> _Step:
-    result = evaluate.result()
-    if check_ratio:
-        _check_ratio(result.log_ratio, evaluate.rows)
-    norm = _guarded(updater, result.loss, evaluate.rows, evaluate.again)
-    size = float(result.log_ratio.abs().mean())
-    return _Step(float(result.loss.detach()), result.clip_fraction, size, norm)
 
 
 def _fit(
@@ -233,45 +216,26 @@ def _fit(
     losses: list[float] = []
     for _ in range(critic.epochs):
         for part in rows.minibatches(critic.minibatch, generator, share=critic.share):
-            loss = critic.loss(value, part)
-            _guarded(updater, loss, part)
-            losses.append(float(loss.detach()))
+            regression = Regression(critic, value, part)
+            _guarded(updater, regression.losses(), part)
+            losses.append(regression.seen())
     spread = float(rows.target.var())
     explained = 1 - 2 * losses[0] / spread if spread > 0 else float("nan")
     return _mean(losses), explained
 
 
 def _guarded(
-    updater: AnyUpdater, loss: Tensor, rows: Transitions, again: Reevaluate | None = None
+    updater: AnyUpdater,
+    losses: Iterator[Tensor],
+    rows: Transitions,
+    again: Sequence[Reevaluate] = (),
 ) -> float:
     try:
-        return updater.step(loss, again)
+        return updater.step(losses, again, rows.division.collective)
     except NumericalError as error:
-        raise NumericalError(str(error), _tensors(rows)) from None
-
-
-def _check_ratio(log_ratio: Tensor, rows: Transitions) -> None:
-    worst = float(log_ratio.abs().max())
-    if not worst <= RATIO_TOLERANCE:
-        raise NumericalError(
-            "before the first update the log likelihood ratio should be 0 but reaches "
-            f"{worst:.3g}: the policy computes something else in the update than in the rollout; "
-            "put dropout and batch statistics in evaluation mode and keep states and scores in "
-            "float32",
-            _tensors(rows),
-        )
-
-
-def _tensors(rows: Transitions) -> dict[str, Tensor]:
-    named = {
-        "t0": rows.t0,
-        "t1": rows.t1,
-        "x": rows.x,
-        "action": rows.action,
-        "mean": rows.law.mean,
-    }
-    extra = {"signal": rows.signal, "target": rows.target, "anchor": rows.anchor}
-    return named | {k: v for k, v in extra.items() if v is not None}
+        if error.batch:
+            raise
+        raise NumericalError(str(error), tensors_of(rows)) from None
 
 
 def _mean(values: list[float]) -> float:

@@ -9,13 +9,24 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ctcontrol._beside import Beside
 from ctcontrol._checks import CtcontrolError, ShapeError, check_rows
-from ctcontrol._motion import NOTHING, AffineStep, HeldAction, LinearFeedback, Motion, affine_steps
+from ctcontrol._deal import Deal
+from ctcontrol._division import WHOLE, Division
+from ctcontrol._motion import (
+    NOTHING,
+    AffineStep,
+    HeldAction,
+    LinearFeedback,
+    Motion,
+    Normal,
+    affine_steps,
+)
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
-from ctcontrol._record import Kept, Record, Step, join
+from ctcontrol._record import Kept, Record, Step, gathered, join
 from ctcontrol._reward import TerminalReward
-from ctcontrol._tensor import like
+from ctcontrol._tensor import columns, like, rows_of
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._typing import Context, State, Time
 from ctcontrol.noise import TILE, NoiseSource, NoiseStream, Tile, WhiteNoise, seed_of
@@ -35,6 +46,7 @@ class Run:
     solver: Scheme
     stop: Stop | None = None
     backend: str | None = None
+    division: Division = WHOLE
 
     @cached_property
     def affine(self) -> list[AffineStep] | None:
@@ -51,8 +63,9 @@ def run_tiles(
 ) -> Kept:
     """All paths of a batch; several tiles in a pool of as many threads as torch has."""
     tiles = (noise or WhiteNoise(0)).tiles(batch)
+    roll_one = roll_in_parts if run.division.divides else _roll_whole
     if len(tiles) == 1:
-        return roll(run, Tile(run.grid, 0, 0, batch, batch), noise, generator, record())
+        return roll_one(run, Tile(run.grid, 0, 0, batch, batch), noise, generator, record)
     seed = draw_seed(generator)
     common = noise or WhiteNoise(seed_of(seed, 1))
 
@@ -60,11 +73,12 @@ def run_tiles(
         own = torch.Generator(generator.device).manual_seed(seed_of(seed, 0, index))
         tile = Tile(run.grid, index, tiles[index].start, tiles[index].stop, batch)
         with torch.no_grad():  # a thread has its own mode
-            return roll(run, tile, common, own, record())
+            return roll_one(run, tile, common, own, record)
 
     # Threads within an operation fight over rows this short: one tile a thread instead.
     threads = torch.get_num_threads()
-    if threads == 1 or generator.device.type != "cpu":
+    apart = run.division.collective.size > 1  # processes that meet after every tile, in one order
+    if threads == 1 or generator.device.type != "cpu" or apart:
         return join([one(index) for index in range(len(tiles))])
     workers = min(threads, len(tiles))
     try:
@@ -82,6 +96,72 @@ def roll(
     record: Record[Kept],
 ) -> Kept:
     """One tile of paths, from 0 to the horizon; differentiable where gradients are enabled."""
+    x, context = _start(run, tile, generator)
+    stream = (noise or WhiteNoise(draw_seed(generator))).stream(tile)
+
+    def normal(_: int, like: Tensor) -> Tensor:
+        return torch.empty_like(like).normal_(generator=generator)
+
+    with _threads_for(x):
+        return _steps(run, normal, stream, record, x, context)()
+
+
+def _roll_whole(
+    run: Run,
+    tile: Tile,
+    noise: NoiseSource | None,
+    generator: torch.Generator,
+    record: Callable[[], Record[Kept]],
+) -> Kept:
+    return roll(run, tile, noise, generator, record())
+
+
+def roll_in_parts(
+    run: Run,
+    tile: Tile,
+    noise: NoiseSource | None,
+    generator: torch.Generator,
+    record: Callable[[], Record[Kept]],
+) -> Kept:
+    """The same paths, shared out among processes, a part of them at a time.
+
+    While one part runs, the terminal reward of the part before is computed beside it, if the
+    reward allows.
+    """
+    division, every = run.division, range(tile.batch)
+    x, context = _start(run, tile, generator)
+    stream = (noise or WhiteNoise(draw_seed(generator))).stream(tile)
+    shared = division.shares(tile.batch)
+    share = division.share(tile.batch) if shared else every
+    columnar = x.ndim == 2 and not x.is_contiguous()
+    deal = Deal(tile.batch, share, generator, stream, columnar)
+    spans, parts = division.parts(share), list[Kept]()
+    beside = run.problem.reward.concurrent and len(spans) > 1
+    error: Exception | None = None
+    try:
+        with _threads_for(x), Beside[Kept]() as worker:
+            for span in spans:
+                rows = torch.arange(span.start, span.stop, device=x.device)
+                own, among = x[rows], rows_of(context, rows)
+                own = columns(own) if columnar else own
+                sources = deal.actions(span), deal.noise(span)
+                arrive = _steps(run, *sources, record(), own, among)
+                if beside:
+                    worker.submit(arrive)
+                else:
+                    parts.append(arrive())
+            parts += worker.results()
+    except Exception as raised:
+        error = raised
+    division.collective.agree(error)
+    joined = join(parts, context)
+    if not shared:
+        return joined
+    return gathered(joined, division, tile.batch, context)
+
+
+def _start(run: Run, tile: Tile, generator: torch.Generator) -> tuple[State, Context]:
+    """The initial states of a tile."""
     x, context = run.problem.initial(tile.batch, generator)
     _check_start(x, tile.batch)
     if tile.batch < tile.total and not (context is None or isinstance(context, Tensor)):
@@ -90,21 +170,20 @@ def roll(
             f"is of the kind {type(context).__name__}; make it a tensor, or run at most "
             f"{2 * TILE} paths at a time"
         )
-    stream = (noise or WhiteNoise(draw_seed(generator))).stream(tile)
-    record.begin(x, context)
-    motion = _motion(run, record, x, context, generator)
-    with _threads_for(x):
-        return _steps(run, motion, stream, record, x, context)
+    return x, context
 
 
 def _steps(
     run: Run,
-    motion: Motion,
+    normal: Normal,
     noise: NoiseStream,
     record: Record[Kept],
     x: State,
     context: Context,
-) -> Kept:
+) -> Callable[[], Kept]:
+    """Run to the horizon; what is returned pays the terminal reward and ends the record."""
+    record.begin(x, context)
+    motion = _motion(run, record, x, context, normal)
     problem, reward, regularizer = run.problem, run.problem.reward, run.problem.regularizer
     batch, pays = len(x), not isinstance(reward, TerminalReward)
     times = run.grid.times.to(x)[:, None].expand(-1, batch)
@@ -136,8 +215,12 @@ def _steps(
             moved = torch.where(like(alive, x), moved, x)
         record.add(Step(k, t0, x, law, a, known.center, moved, paid, amount, anchor, alive))
         x = moved
-    terminal = check_rows("reward.terminal", reward.terminal(x, context), batch)
-    return record.end(x, terminal, ended)
+
+    def arrive(x: State = x) -> Kept:
+        terminal = check_rows("reward.terminal", reward.terminal(x, context), batch)
+        return record.end(x, terminal, ended)
+
+    return arrive
 
 
 @contextmanager
@@ -162,15 +245,13 @@ def draw_seed(generator: torch.Generator) -> int:
     return int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
 
-def _motion(
-    run: Run, record: Record[Kept], x: State, context: Context, generator: torch.Generator
-) -> Motion:
+def _motion(run: Run, record: Record[Kept], x: State, context: Context, normal: Normal) -> Motion:
     """The cheapest way to make the steps that gives all that is asked for."""
     problem = run.problem
     lawful = record.needs_laws or problem.regularizer is not None
     steps = None if lawful else run.affine
     if steps is None or not steps[0].fits(x):
-        return HeldAction(problem.sde, run.policy, run.solver, generator, context, run.backend)
+        return HeldAction(problem.sde, run.policy, run.solver, normal, context, run.backend)
     return LinearFeedback(
         steps,
         pays=not isinstance(problem.reward, TerminalReward),

@@ -23,6 +23,8 @@ from ctcontrol._typing import Action, Context, Noise, Scalar, State, Time
 from ctcontrol.noise import NoiseStream
 from ctcontrol.solvers import Scheme, Solver
 
+Normal = Callable[[int, Tensor], Tensor]
+"""(k, like) -> standard normals for the actions of step k, shaped like a tensor."""
 Span = tuple[float, float]
 """(begin, end) of an interval of the grid."""
 
@@ -91,6 +93,7 @@ class HeldAction(Motion):
     """Draw an action, hold it, and take the step of the scheme.
 
     Attributes:
+        normal: (k, tensor) -> standard normals for step k, shaped like the tensor.
         buffer: for the noise.
         backend: of `torch.compile`, for all but the random numbers; None leaves all as it is.
     """
@@ -98,7 +101,7 @@ class HeldAction(Motion):
     sde: ControlledSDE
     policy: Policy
     scheme: Scheme
-    generator: torch.Generator
+    normal: Normal
     context: Context
     backend: str | None = None
     buffer: Noise | None = None
@@ -112,7 +115,7 @@ class HeldAction(Motion):
             _check_law(law, x)
         if is_sure(std):
             return Decision(law, mean, center, center)
-        a = law.sample(self.generator)
+        a = law.at(self.normal(k, mean))
         if not isinstance(scheme, Solver):
             return Decision(law, a, None, None)
         moved = land(sde, scheme, t0, t1, x, a, context)

@@ -1,5 +1,7 @@
 """One natural-gradient step with a line search, in place of an optimiser's."""
 
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from ctcontrol._checks import (
     check_positive,
 )
 from ctcontrol._conjugate import conjugate_gradients
+from ctcontrol._division import ALONE, Collective
 from ctcontrol._updater import Reevaluate, trainable
 
 ROUNDING = 1e-6
@@ -59,60 +62,139 @@ class NaturalUpdater:
             raise CtcontrolError(f"backtrack must lie in (0, 1), got {backtrack}; 0.8 is usual")
         self.backtrack, self.tries = backtrack, check_count("tries", tries)
 
-    def step(self, loss: Tensor, again: Reevaluate | None = None) -> float:
+    def step(
+        self,
+        loss: Tensor | Iterable[Tensor],
+        again: Reevaluate | Sequence[Reevaluate] = (),
+        collective: Collective = ALONE,
+    ) -> float:
         """Descend `loss`; returns the norm of its gradient.
+
+        Args:
+            loss: (), or parts whose sum it is, each asked for when it is needed.
+            again: the same parts of the loss and of the KL as functions of the parameters. One
+                part keeps its graph for all Fisher-vector products; several are evaluated again
+                for each, one after another.
+            collective: processes, each with some of the parts; all of them make the same step.
 
         Raises:
             CtcontrolError: `again` is missing.
             NumericalError: the loss, the KL or a gradient is NaN or infinite; nothing was changed.
         """
-        if again is None:
+        parts = [again] if callable(again) else list(again)
+        if not parts and collective.size == 1:
             raise CtcontrolError(
                 "a natural gradient needs the loss and the KL as functions of the parameters; "
                 "give `again`, or use Updater, which needs neither"
             )
-        gradient = self._flat(torch.autograd.grad(loss, self.parameters, materialize_grads=True))
-        slopes = torch.autograd.grad(
-            again()[1], self.parameters, create_graph=True, materialize_grads=True
-        )
-        slope, before = self._flat(slopes), float(loss.detach())
+        gradient, before = self._descent(loss, collective)
         norm = float(gradient.norm())
-        if not bool(
-            torch.isfinite(torch.cat([gradient, slope.detach(), loss.detach()[None]])).all()
-        ):
-            raise NumericalError(
-                f"the loss is {before:g} with gradient norm {norm:g}, or the KL has no gradient; "
-                "lower the radius, explore with a larger std, or look at the batch for extreme "
-                "rewards"
-            )
+        if not (math.isfinite(before) and math.isfinite(norm)):
+            raise NumericalError(self._complaint(before, norm))
         if norm == 0:
             return norm
-
-        def fisher(v: Tensor) -> Tensor:
-            products = torch.autograd.grad(
-                slope @ v[0], self.parameters, retain_graph=True, materialize_grads=True
-            )
-            return (self._flat(products) + self.damping * v[0])[None]
-
+        fisher = self._fisher(parts, collective)
         direction = conjugate_gradients(fisher, gradient[None], self.iterations)
         length = float((direction * fisher(direction)).sum())
+        if not math.isfinite(length):
+            raise NumericalError(self._complaint(before, norm))
         if length > 0:
-            self._search(direction[0] * (2 * self.radius / length) ** 0.5, before, again)
+            move = direction[0] * (2 * self.radius / length) ** 0.5
+            self._search(move, before, parts, collective)
         return norm
 
+    @staticmethod
+    def _complaint(loss: float, norm: float) -> str:
+        return (
+            f"the loss is {loss:g} with gradient norm {norm:g}, or the KL has no gradient; lower "
+            "the radius, explore with a larger std, or look at the batch for extreme rewards"
+        )
+
+    def _descent(
+        self, loss: Tensor | Iterable[Tensor], collective: Collective
+    ) -> tuple[Tensor, float]:
+        """The gradient of the sum of all parts of the loss, and that sum."""
+        gradient, value = self._zeros(), torch.zeros((), dtype=torch.float64)
+
+        def work() -> None:
+            for part in [loss] if isinstance(loss, Tensor) else loss:
+                gradient.add_(self._gradient(part))
+                value.add_(part.detach().cpu())
+
+        gradient, value = self._together(work, [gradient, value], collective)
+        return gradient, float(value)
+
+    def _fisher(
+        self, parts: Sequence[Reevaluate], collective: Collective
+    ) -> Callable[[Tensor], Tensor]:
+        """v (1, n) -> F v + damping · v."""
+        kept: list[Tensor] = []  # a single part keeps its graph
+
+        def fisher(v: Tensor) -> Tensor:
+            product = self._zeros()
+
+            def work() -> None:
+                if len(parts) == 1:
+                    kept.extend([] if kept else [self._slope(parts[0])])
+                    product.add_(self._gradient(kept[0] @ v[0], keep=True))
+                    return
+                for evaluate in parts:
+                    product.add_(self._gradient(self._slope(evaluate) @ v[0]))
+
+            return (self._together(work, [product], collective)[0] + self.damping * v[0])[None]
+
+        return fisher
+
     @torch.no_grad()
-    def _search(self, move: Tensor, before: float, again: Reevaluate) -> None:
+    def _search(
+        self, move: Tensor, before: float, again: Sequence[Reevaluate], collective: Collective
+    ) -> None:
         start = [p.clone() for p in self.parameters]
         parts = move.split([p.numel() for p in self.parameters])
         bound = self.radius * (1 + ROUNDING)
         for j in range(self.tries):
             for p, old, part in zip(self.parameters, start, parts, strict=True):
                 p.copy_(old - self.backtrack**j * part.reshape(p.shape))
-            loss, kl = again()
-            if float(loss) < before and float(kl) <= bound:
+            values = torch.zeros(2, dtype=torch.float64)
+
+            def evaluate(values: Tensor = values) -> None:
+                for part in again:
+                    values.add_(torch.stack(part()).cpu())
+
+            loss, kl = self._together(evaluate, [values], collective)[0].tolist()
+            if loss < before and kl <= bound:
                 return
         for p, old in zip(self.parameters, start, strict=True):
             p.copy_(old)
+
+    @staticmethod
+    def _together(
+        work: Callable[[], None], sums: list[Tensor], collective: Collective
+    ) -> list[Tensor]:
+        """Let `work` add to `sums`, and add those of all processes."""
+        error: Exception | None = None
+        try:
+            work()
+        except Exception as raised:
+            error = raised
+        collective.agree(error)
+        return collective.sum(sums)
+
+    def _zeros(self) -> Tensor:
+        first = self.parameters[0]
+        return first.new_zeros(sum(p.numel() for p in self.parameters))
+
+    def _slope(self, evaluate: Reevaluate) -> Tensor:
+        """∇KL of a part, with the graph that differentiates it again."""
+        found = torch.autograd.grad(
+            evaluate()[1], self.parameters, create_graph=True, materialize_grads=True
+        )
+        return self._flat(found)
+
+    def _gradient(self, y: Tensor, *, keep: bool = False) -> Tensor:
+        return self._flat(
+            torch.autograd.grad(y, self.parameters, retain_graph=keep, materialize_grads=True)
+        )
 
     @staticmethod
     def _flat(tensors: tuple[Tensor, ...]) -> Tensor:

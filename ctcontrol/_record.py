@@ -2,15 +2,16 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ctcontrol._checks import check_finite
+from ctcontrol._division import Division
 from ctcontrol._martingale import Martingale
 from ctcontrol._problem import ControlProblem
 from ctcontrol._step import Step
@@ -211,20 +212,39 @@ def checkpoints(steps: int) -> tuple[int, ...]:
     return tuple(range(0, steps, math.isqrt(steps - 1) + 1))
 
 
-def join(parts: list[Kept]) -> Kept:
-    """The tiles of a batch as one."""
+def join(parts: list[Kept], context: Context = None) -> Kept:
+    """The tiles of a batch as one, or the parts of a tile, which had this `context`."""
     if len(parts) == 1:
         return parts[0]
-    first = parts[0]
-    joined = {}
-    for field in fields(first):
-        values = [getattr(part, field.name) for part in parts]
-        if field.name in FIRST_AXIS:
-            values = [torch.cat(values)] if values[0] is not None else values
-        elif isinstance(values[0], Tensor):
-            values = [torch.cat(values, 1)]
-        joined[field.name] = values[0]
-    return type(first)(**joined)
+
+    def joined(name: str, values: list[Any]) -> Any:
+        if name == "context" and context is not None:
+            return context
+        if not isinstance(values[0], Tensor):
+            return values[0]
+        return torch.cat(values, 0 if name in FIRST_AXIS else 1)
+
+    return _each(parts[0], lambda name, _: joined(name, [getattr(p, name) for p in parts]))
+
+
+def gathered(mine: Kept, division: Division, rows: int, context: Context) -> Kept:
+    """The `rows` paths of all processes, of which this one ran its share; `context` is of all."""
+    counts = division.counts(rows)
+
+    def whole(name: str, value: Any) -> Any:
+        if name == "context":
+            return context
+        if not isinstance(value, Tensor):
+            return value
+        axis = 0 if name in FIRST_AXIS else 1
+        every = division.collective.gather(value.movedim(axis, 0).contiguous(), counts)
+        return every.movedim(0, axis).contiguous()
+
+    return _each(mine, whole)
+
+
+def _each(kept: Kept, change: Callable[[str, Any], Any]) -> Kept:
+    return type(kept)(**{f.name: change(f.name, getattr(kept, f.name)) for f in fields(kept)})
 
 
 FIRST_AXIS = {"final", "returns", "divergence", "times", "martingale", "terminal", "context"}

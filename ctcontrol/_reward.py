@@ -36,6 +36,15 @@ class QuadraticForm(NamedTuple):
 class Reward(ABC):
     """r(t, x, a) per unit of time and h(x) at the horizon; maximised."""
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether h may be computed in one thread while another simulates further paths.
+
+        So it may where it changes nothing that the dynamics, the policy or the regularizer look
+        at. False; override where it pays: where h is dear and a rollout is made in parts.
+        """
+        return False
+
     @abstractmethod
     def running(self, t: Time, x: State, a: Action, context: Context) -> Scalar:
         """r(t, x, a), per unit of time."""
@@ -54,9 +63,19 @@ class Reward(ABC):
 
 @dataclass(frozen=True)
 class TerminalReward(Reward):
-    """Only the end counts: r = 0, h = `function(x, context)`."""
+    """Only the end counts: r = 0, h = `function(x, context)`.
+
+    Attributes:
+        function: h.
+        beside: whether it may be computed beside the simulation of further paths (`concurrent`).
+    """
 
     function: Callable[[Tensor, Context], Tensor]
+    beside: bool = False
+
+    @property
+    def concurrent(self) -> bool:
+        return self.beside
 
     def running(self, t: Time, x: State, a: Action, context: Context) -> Scalar:
         return t.new_zeros(len(x)).to(x.dtype)

@@ -1,10 +1,12 @@
 """Simulation: what is asked for, checked at the door and handed to the loop."""
 
+from dataclasses import replace
 from typing import Literal, get_args, overload
 
 import torch
 
 from ctcontrol._checks import CtcontrolError, check_count, check_kind
+from ctcontrol._division import ALONE, Collective, Division
 from ctcontrol._loop import Run, Stop, run_tiles
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
@@ -35,6 +37,8 @@ def simulate(
     noise: NoiseSource | None = None,
     store: Literal["all"] = "all",
     compile: str | None = None,
+    micro_batch: int | None = None,
+    collective: Collective = ALONE,
 ) -> Trajectory: ...
 
 
@@ -52,6 +56,8 @@ def simulate(
     stop: Stop | None = None,
     martingale: Value | None = None,
     compile: str | None = None,
+    micro_batch: int | None = None,
+    collective: Collective = ALONE,
 ) -> Rollout: ...
 
 
@@ -68,6 +74,8 @@ def simulate(
     stop: Stop | None = None,
     martingale: Value | None = None,
     compile: str | None = None,
+    micro_batch: int | None = None,
+    collective: Collective = ALONE,
 ) -> Trajectory | Rollout:
     """Run `batch` paths of `problem` under `policy` on `grid`; no gradients.
 
@@ -93,6 +101,10 @@ def simulate(
             then take seconds; random numbers stay outside. It pays for networks of many small
             operations; on a CPU seldom. None compiles nothing.
         martingale: V of which the rollout sums the martingale, a control variate for the returns.
+        micro_batch: paths that run at once; None for a whole tile. The numbers of a path do not
+            depend on it, and the terminal reward of one part is computed beside the next part
+            where the reward says that it may be (`Reward.concurrent`).
+        collective: processes that share out the paths; each gets all of them back.
 
     Raises:
         CtcontrolError: the grid does not span [0, horizon], states, actions or rewards have
@@ -117,11 +129,13 @@ def simulate(
             'store="none" or "checkpoints" with stop and martingale'
         )
     noise = noise_for(policy, noise)
-    run = Run(problem, policy, grid, solver, stop, compile)
+    division = Division(micro_batch, collective)
+    run = Run(problem, policy, grid, solver, stop, compile, division)
     nodes = checkpoints(grid.steps) if store == "checkpoints" else ()
     with torch.no_grad():
         if store == "all":
-            return run_tiles(run, noise, batch, generator, lambda: Everything(problem, grid))
+            path = run_tiles(run, noise, batch, generator, lambda: Everything(problem, grid))
+            return replace(path, division=division)
         return run_tiles(
             run, noise, batch, generator, lambda: Sums(problem, grid, nodes, martingale, solver)
         )

@@ -1,6 +1,6 @@
 """What a rollout leaves behind, time-major, and the flat rows that losses use."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ctcontrol._checks import check_count, check_share
+from ctcontrol._division import WHOLE, Division
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._tensor import rows_of
 from ctcontrol._time_grid import TimeGrid
@@ -53,6 +54,7 @@ class Transitions:
         target: (rows,) or None, what the critic regresses on.
         outcome: where the steps led, or None where it was not asked for.
         steps: steps per path, so that a mean over rows times `steps` is a mean over paths.
+        division: how many rows go through a network at once, and on which process.
     """
 
     t0: Tensor
@@ -67,6 +69,7 @@ class Transitions:
     signal: Tensor | None = None
     target: Tensor | None = None
     outcome: Outcome | None = None
+    division: Division = WHOLE
 
     def __len__(self) -> int:
         return len(self.t0)
@@ -76,10 +79,14 @@ class Transitions:
         chosen = {
             f.name: rows_of(getattr(self, f.name), rows)
             for f in fields(self)
-            if f.name not in ("law", "steps")
+            if f.name not in ("law", "steps", "division")
         }
         law = Gaussian(self.law.mean[rows], self.law.std[rows])
         return replace(self, law=law, **chosen)
+
+    def over(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """function(indices of rows (n,)) -> (n, …), a part of the rows at a time, (rows, …)."""
+        return self.division.over(function, len(self), self.t0.device)
 
     def minibatches(
         self, size: int, generator: torch.Generator, *, share: float = 1.0
@@ -115,6 +122,7 @@ class Trajectory:
         context: one entry a path.
         discount: ρ of the problem.
         penalty_weight: w of the problem.
+        division: of its rows, wherever something is evaluated along it.
     """
 
     grid: TimeGrid
@@ -130,6 +138,7 @@ class Trajectory:
     context: Context
     discount: float
     penalty_weight: float
+    division: Division = WHOLE
 
     @property
     def steps(self) -> int:
@@ -204,6 +213,7 @@ class Trajectory:
             signal=None if signal is None else flat(signal),
             target=None if target is None else flat(target),
             outcome=self._outcome() if outcome else None,
+            division=self.division,
         )
 
     def _outcome(self) -> Outcome:

@@ -1,7 +1,7 @@
 """One step of an optimiser, with clipping and a guard."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ctcontrol._checks import CtcontrolError, NumericalError, check_nonnegative, check_positive
+from ctcontrol._division import ALONE, Collective
 
 Reevaluate = Callable[[], tuple[Tensor, Tensor]]
 """() -> (loss, mean KL from the policy of the rollout) at the parameters as they now are."""
@@ -99,20 +100,29 @@ class Updater:
         )
         return cls(module, optimizer, clip_norm=clip_norm, schedule=schedule)
 
-    def step(self, loss: Tensor, again: Reevaluate | None = None) -> float:
+    def step(
+        self,
+        loss: Tensor | Iterable[Tensor],
+        again: Reevaluate | Sequence[Reevaluate] = (),
+        collective: Collective = ALONE,
+    ) -> float:
         """Descend `loss`; returns the norm of the gradient before clipping.
 
-        A first-order step looks at the loss once and leaves `again` aside.
+        Args:
+            loss: (), or parts whose sum it is. Each part is asked for when the gradient of the one
+                before is known and its graph gone, so that no more than one takes memory.
+            again: left aside, since a first-order step looks at the loss once.
+            collective: processes, each with some of the parts; all of them make the same step.
 
         Raises:
             NumericalError: the loss or its gradient is NaN or infinite; nothing was changed.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total = self._backward([loss] if isinstance(loss, Tensor) else loss, collective)
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.clip_norm))
-        if not (torch.isfinite(loss.detach()).all() and norm == norm and norm != float("inf")):
+        if not (math.isfinite(total) and math.isfinite(norm)):
             raise NumericalError(
-                f"the loss is {float(loss.detach()):g} with gradient norm {norm:g}; lower the "
+                f"the loss is {total:g} with gradient norm {norm:g}; lower the "
                 "learning rate, or look at the batch for extreme rewards"
             )
         for group in self.optimizer.param_groups:
@@ -121,6 +131,30 @@ class Updater:
             group["updates"] += 1
         self.optimizer.step()
         return norm
+
+    def _backward(self, losses: Iterable[Tensor], collective: Collective) -> float:
+        """Leave the gradient of the sum of all losses in the parameters; returns that sum."""
+        total = torch.zeros((), dtype=torch.float64)
+        error: Exception | None = None
+        try:
+            for part in losses:
+                part.backward()
+                total += part.detach().cpu()
+        except Exception as raised:
+            error = raised
+        collective.agree(error)
+        if collective.size == 1:
+            return float(total)
+        mine = [p.grad for p in self.parameters]
+        known = torch.tensor([grad is not None for grad in mine], dtype=torch.long)
+        full = [
+            torch.zeros_like(p) if grad is None else grad
+            for p, grad in zip(self.parameters, mine, strict=True)
+        ]
+        *full, known, total = collective.sum([*full, known, total])
+        for p, grad, seen in zip(self.parameters, full, known.tolist(), strict=True):
+            p.grad = grad if seen else None  # what no process has a gradient of stays as it is
+        return float(total)
 
     def state_dict(self) -> dict[str, Any]:
         """State of the optimiser."""

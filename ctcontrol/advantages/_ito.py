@@ -24,24 +24,29 @@ class ItoAdvantage:
     def __call__(
         self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
     ) -> Tensor:
-        value = needed(value, self)
+        known = needed(value, self)
         rows = trajectory.transitions()
         if rows.x.ndim != 2:
             raise CtcontrolError(
                 f"ItoAdvantage needs vector states, got rows of shape {tuple(rows.x.shape[1:])}; "
                 "use ActionAdvantage, which needs no Hessian"
             )
-        jet = value.jet(rows.t0, rows.x, rows.context, hessian=True)
-        assert jet.hessian is not None
-        with torch.no_grad():
-            sde = problem.sde
-            drift = sde.drift(rows.t0, rows.x, rows.action, rows.context)
-            rate = (
-                jet.time
-                + inner(drift, jet.gradient)
-                + 0.5 * sde.volatility(rows.t0, rows.x, rows.action).trace(jet.hessian)
-                - problem.discount * jet.value
-                + problem.reward.running(rows.t0, rows.x, rows.action, rows.context)
-            ).reshape(trajectory.steps, trajectory.batch)
+
+        def rates(index: Tensor) -> Tensor:
+            part = rows[index]
+            jet = known.jet(part.t0, part.x, part.context, hessian=True)
+            assert jet.hessian is not None
+            with torch.no_grad():
+                sde = problem.sde
+                drift = sde.drift(part.t0, part.x, part.action, part.context)
+                return (
+                    jet.time
+                    + inner(drift, jet.gradient)
+                    + 0.5 * sde.volatility(part.t0, part.x, part.action).trace(jet.hessian)
+                    - problem.discount * jet.value
+                    + problem.reward.running(part.t0, part.x, part.action, part.context)
+                )
+
+        rate = rows.over(rates).reshape(trajectory.steps, trajectory.batch)
         penalty = trajectory.penalty_weight * trajectory.penalties / trajectory.lengths
         return rate - penalty

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ctcontrol._along import ROWS
 from ctcontrol._checks import CtcontrolError
 from ctcontrol._problem import ControlProblem
 from ctcontrol._rated_value import RatedValue
@@ -30,15 +29,16 @@ class LearnedAdvantage:
     def __call__(
         self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
     ) -> Tensor:
-        value = needed(value, self)
-        if not isinstance(value, RatedValue):
+        known = needed(value, self)
+        if not isinstance(known, RatedValue):
             raise CtcontrolError(
-                f"LearnedAdvantage reads the rates of a RatedValue, got {type(value).__name__}; "
+                f"LearnedAdvantage reads the rates of a RatedValue, got {type(known).__name__}; "
                 "wrap the value and fit it with SarsaFit, or use NoiseAwareAdvantage"
             )
         rows = trajectory.transitions()
-        parts = []
-        for index in torch.arange(len(rows), device=rows.t0.device).split(ROWS):
+
+        def rate(index: Tensor) -> Tensor:
             part = rows[index]
-            parts.append(value.rate(part.t0, part.x, part.action, part.context, part.law))
-        return torch.cat(parts).reshape(trajectory.rewards.shape)
+            return known.rate(part.t0, part.x, part.action, part.context, part.law)
+
+        return rows.over(rate).reshape(trajectory.rewards.shape)

@@ -51,6 +51,11 @@ class Algorithm(Protocol):
         """Whether rollouts of another policy than the one that learns will do."""
         ...
 
+    @property
+    def divisible(self) -> bool:
+        """Whether `loss` is a mean over rows, so that a minibatch may be descended in parts."""
+        ...
+
     def signal(
         self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
     ) -> Tensor:
@@ -101,6 +106,11 @@ class Passes:
     def off_policy(self) -> bool:
         """False. Override only where the fixed point does not depend on who acts."""
         return False
+
+    @property
+    def divisible(self) -> bool:
+        """True. Override where the loss of a row depends on the others."""
+        return True
 
     def minibatches(
         self, rows: Transitions, size: int, generator: torch.Generator

@@ -19,9 +19,6 @@ from ctcontrol.algorithms._rates import advantage_rates
 from ctcontrol.algorithms._trust import TrustPenalty
 from ctcontrol.solvers import Solver
 
-ROWS = 8192
-"""Rows whose KL is measured together."""
-
 
 @dataclass(frozen=True)
 class ContinuousPPO(Passes):
@@ -91,12 +88,12 @@ class ContinuousPPO(Passes):
     def moved(self, trust: TrustPenalty, policy: Policy, rows: Transitions) -> float:
         """Mean distance of `policy` from the law of the rows, weighted by e^{−ρt}Δ."""
         weight = rows.weight * (rows.t1 - rows.t0)
-        total = weight.new_zeros(())
-        for index in torch.arange(len(rows), device=weight.device).split(ROWS):
+
+        def distance(index: Tensor) -> Tensor:
             part = rows[index]
-            law = policy.dist(part.t0, part.x, part.context)
-            total += (weight[index] * self._distance(trust, part, law)).sum()
-        return float(total / weight.sum())
+            return self._distance(trust, part, policy.dist(part.t0, part.x, part.context))
+
+        return float((weight * rows.over(distance)).sum() / weight.sum())
 
     def _distance(self, trust: TrustPenalty, rows: Transitions, law: Gaussian) -> Tensor:
         return trust.distance(rows.law.kl(law))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ctcontrol._along import ROWS, values_along
+from ctcontrol._along import values_along
 from ctcontrol._checks import CtcontrolError, check_positive
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
@@ -94,12 +94,12 @@ class QLearningFit(Critic):
     @torch.no_grad()
     def targets(self, value: Value, trajectory: Trajectory) -> Tensor:
         rows = trajectory.transitions()
-        densities = []
-        for index in torch.arange(len(rows), device=rows.t0.device).split(ROWS):
+
+        def density(index: Tensor) -> Tensor:
             part = rows[index]
-            law = self.policy.dist(part.t0, part.x, part.context)
-            densities.append(law.log_prob(part.action))
-        rate = self.temperature * torch.cat(densities).reshape(trajectory.rewards.shape)
+            return self.policy.dist(part.t0, part.x, part.context).log_prob(part.action)
+
+        rate = self.temperature * rows.over(density).reshape(trajectory.rewards.shape)
         shrink = (-trajectory.discount * trajectory.lengths).exp()
         gain = (trajectory.rewards - rate) * trajectory.lengths
         return gain + shrink * values_along(value, trajectory)[1:]

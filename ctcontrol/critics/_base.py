@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,8 +19,11 @@ class Critic(ABC):
         epochs: passes over the rollout.
         minibatch: rows a step of the optimiser.
         share: share of the rows used in a pass, in (0, 1].
+        divisible: whether `loss` is a mean over rows, so that a minibatch may be descended in
+            parts; set it to False where the loss of a row depends on the others.
     """
 
+    divisible: ClassVar[bool] = True
     epochs: int = 1
     minibatch: int = 512
     share: float = 1.0

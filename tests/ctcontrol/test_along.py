@@ -20,7 +20,7 @@ class Probe(Value):
 
 @pytest.fixture(params=[1, 7, 10_000])
 def rows_together(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctcontrol._along.ROWS", request.param)
+    monkeypatch.setattr("ctcontrol._division.ROWS", request.param)
 
 
 @pytest.mark.usefixtures("rows_together")
