@@ -24,14 +24,12 @@ class Deal:
         share: those of this process, whose numbers are kept until all its parts have run.
         generator: of the actions.
         stream: the noise of the tile.
-        columnar: whether the states lie coordinate by coordinate, which a single row hides.
     """
 
     total: int
     share: range
     generator: torch.Generator
     stream: NoiseStream
-    columnar: bool
     drawn: dict[Hashable, Drawn] = field(default_factory=dict)
 
     def actions(self, part: range) -> Normal:
@@ -44,7 +42,7 @@ class Deal:
             return 1.0
 
         def normal(k: int, like: Tensor) -> Tensor:
-            return self._take(("action", k), like, True, draw)[0][rows]
+            return self._take(("action", k), like, draw)[0][rows]
 
         return normal
 
@@ -54,13 +52,11 @@ class Deal:
 
     def interval(self, key: Hashable, out: Tensor, draw: Callable[[Tensor], float]) -> Drawn:
         """The noise of this process's paths over an interval."""
-        return self._take(key, out, self.columnar, draw)
+        return self._take(key, out, draw)
 
-    def _take(
-        self, key: Hashable, like: Tensor, columnar: bool, draw: Callable[[Tensor], float]
-    ) -> Drawn:
+    def _take(self, key: Hashable, like: Tensor, draw: Callable[[Tensor], float]) -> Drawn:
         if key not in self.drawn:
-            every = _empty(self.total, like, columnar)
+            every = _empty(self.total, like)
             rest = draw(every)
             mine = every[self.share.start : self.share.stop]
             self.drawn[key] = (mine if len(self.share) == self.total else mine.clone(), rest)
@@ -93,10 +89,9 @@ class _Dealt(NoiseStream):
         return rest
 
 
-def _empty(rows: int, like: Tensor, columnar: bool) -> Tensor:
+def _empty(rows: int, like: Tensor) -> Tensor:
     """Room for `rows` rows that lie in memory as those of `like` do."""
-    single = len(like) == 1
-    if like.ndim == 2 and (columnar if single else not like.is_contiguous()):
+    if like.ndim == 2 and not like.is_contiguous():
         return like.new_empty(like.shape[1], rows).mT
     last = like.ndim == 4 and not like.is_contiguous()
     if last and like.is_contiguous(memory_format=torch.channels_last):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from ctcontrol._motion import (
 )
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
-from ctcontrol._record import Kept, Record, Step, gathered, join
+from ctcontrol._record import Kept, Record, Step, first_path, gathered, join
 from ctcontrol._reward import TerminalReward
 from ctcontrol._tensor import columns, like, rows_of
 from ctcontrol._time_grid import TimeGrid
@@ -134,7 +134,7 @@ def roll_in_parts(
     shared = division.shares(tile.batch)
     share = division.share(tile.batch) if shared else every
     columnar = x.ndim == 2 and not x.is_contiguous()
-    deal = Deal(tile.batch, share, generator, stream, columnar)
+    deal = Deal(tile.batch, share, generator, stream)
     spans, parts = division.parts(share), list[Kept]()
     beside = run.problem.reward.concurrent and len(spans) > 1
     error: Exception | None = None
@@ -142,10 +142,14 @@ def roll_in_parts(
         with _threads_for(x), Beside[Kept]() as worker:
             for span in spans:
                 rows = torch.arange(span.start, span.stop, device=x.device)
-                own, among = x[rows], rows_of(context, rows)
-                own = columns(own) if columnar else own
-                sources = deal.actions(span), deal.noise(span)
-                arrive = _steps(run, *sources, record(), own, among)
+                # A single vector would not show how vectors lie in memory, on which the order of
+                # their random numbers depends: it runs beside a copy of itself.
+                twin = x.ndim == 2 and len(rows) == 1
+                rows = rows.repeat(2) if twin else rows
+                own = columns(x[rows]) if columnar else x[rows]
+                sources, among = (deal.actions(span), deal.noise(span)), rows_of(context, rows)
+                steps = _steps(run, *sources, record(), own, among)
+                arrive = partial(_without_twin, steps) if twin else steps
                 if beside:
                     worker.submit(arrive)
                 else:
@@ -158,6 +162,10 @@ def roll_in_parts(
     if not shared:
         return joined
     return gathered(joined, division, tile.batch, context)
+
+
+def _without_twin(arrive: Callable[[], Kept]) -> Kept:
+    return first_path(arrive())
 
 
 def _start(run: Run, tile: Tile, generator: torch.Generator) -> tuple[State, Context]:

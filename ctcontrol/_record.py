@@ -15,6 +15,7 @@ from ctcontrol._division import Division
 from ctcontrol._martingale import Martingale
 from ctcontrol._problem import ControlProblem
 from ctcontrol._step import Step
+from ctcontrol._tensor import rows_of
 from ctcontrol._time_grid import TimeGrid
 from ctcontrol._trajectory import Trajectory
 from ctcontrol._typing import Context, Scalar, State
@@ -241,6 +242,19 @@ def gathered(mine: Kept, division: Division, rows: int, context: Context) -> Kep
         return every.movedim(0, axis).contiguous()
 
     return _each(mine, whole)
+
+
+def first_path(kept: Kept) -> Kept:
+    """The first of several paths, alone."""
+
+    def first(name: str, value: Any) -> Any:
+        if name == "context":
+            return rows_of(value, torch.arange(1))
+        if not isinstance(value, Tensor):
+            return value
+        return value.narrow(0 if name in FIRST_AXIS else 1, 0, 1)
+
+    return _each(kept, first)
 
 
 def _each(kept: Kept, change: Callable[[str, Any], Any]) -> Kept:

@@ -68,6 +68,7 @@ class Experiment:
             critic_updater=self.critic_updater,
             policy_waits=_waits(self.config),
             start=start,
+            micro_batch=self.config.micro_batch,
         )
 
     def modules(self) -> dict[str, torch.nn.Module]:

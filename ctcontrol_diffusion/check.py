@@ -32,6 +32,8 @@ def check_config(config: Config) -> Config:
         "--evaluation.grid": config.evaluation.grid,
     }.items():
         _at_least(flag, value, 1)
+    if config.micro_batch is not None:
+        _at_least("--micro-batch", config.micro_batch, 1)
     _at_least("--seed", config.seed, 0)
     if config.seed > LARGEST_SEED:
         _wrong("--seed", config.seed, f"at most {LARGEST_SEED}")

@@ -250,8 +250,9 @@ class Config:
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
     micro_batch: int | None = None
-    """Images through the network at once, in rollouts and updates alike; all if none. The same
-    number in both makes the likelihood ratio exactly 1 before the first update."""
+    """Images through the network at once, in rollouts and updates alike; all there are if none. A
+    minibatch adds up the gradients of its parts, so that memory is all that changes; the same
+    number in both keeps the likelihood ratio at 1 before the first update in low precision too."""
     checkpoint_every: int = 5
     """Iterations between two checkpoints."""
     rollout: Rollout = field(default_factory=Rollout)

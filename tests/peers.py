@@ -22,7 +22,7 @@ class Table:
     held: dict[int, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.barrier = Barrier(self.seats, timeout=60)
+        self.barrier = Barrier(self.seats, timeout=10)
 
     def exchange(self, rank: int, mine: object) -> list[object]:
         """What all threads gave, in the order of their ranks."""
@@ -53,7 +53,7 @@ class Seat(Collective):
 
     def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         every = self.table.exchange(self.seat, [t.clone() for t in tensors])
-        return [torch.stack(parts).sum(0) for parts in zip(*every, strict=True)]  # type: ignore[misc]  # lists of tensors
+        return [torch.stack(parts).sum(0) for parts in zip(*every, strict=True)]
 
     def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
         every = self.table.exchange(self.seat, rows)
@@ -70,7 +70,6 @@ def together(size: int, work: Callable[[Collective], T]) -> list[T | Exception]:
         try:
             return work(Seat(table, seat))
         except Exception as error:
-            table.barrier.abort()
             return error
 
     with ThreadPoolExecutor(size) as pool:

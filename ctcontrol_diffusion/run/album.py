@@ -37,6 +37,7 @@ def draw(
     *,
     steps: int,
     generator: torch.Generator,
+    micro_batch: int | None = None,
 ) -> Trajectory:
     """`count` paths of the mean action, one a row of `context`; nothing is rewarded."""
 
@@ -51,6 +52,7 @@ def draw(
         count,
         generator=generator,
         solver=solver,
+        micro_batch=micro_batch,
     )
 
 
@@ -72,6 +74,7 @@ class Album:
         columns: images a prompt.
         steps: of the sampler.
         device: of the states.
+        micro_batch: images through the network at once.
     """
 
     folder: Path
@@ -80,6 +83,7 @@ class Album:
     columns: int
     steps: int
     device: torch.device
+    micro_batch: int | None = None
 
     def add(self, iterations: int) -> None:
         """Draw with the policy as it is after `iterations` iterations, and compare with before."""
@@ -106,6 +110,7 @@ class Album:
             len(texts),
             steps=self.steps,
             generator=torch.Generator(self.device).manual_seed(SEED),
+            micro_batch=self.micro_batch,
         )
         return tiles_of(self.pictures.decode(path.final, path.context), prompts)
 

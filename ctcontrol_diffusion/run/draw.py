@@ -76,6 +76,7 @@ def draw_gallery(
         count,
         steps=steps,
         generator=torch.Generator(device).manual_seed(seed),
+        micro_batch=config.micro_batch,
     )
     pixels = tiles_of(pictures.decode(drawn.final, drawn.context), [""]).pixels[0]
     rows = dict(zip(wanted, torch.from_numpy(pixels).split(shares), strict=True))

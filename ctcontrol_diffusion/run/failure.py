@@ -24,8 +24,8 @@ def failure_message(error: Exception, directory: RunDirectory) -> str:
             return f"cannot write to {directory.path} ({reason}); make room there, {again}"
         case MemoryError() | torch.OutOfMemoryError():
             return (
-                "out of memory; free some, or start again with smaller --rollout.batch, "
-                f"--update.minibatch and --critic.minibatch; everything is kept in {directory.path}"
+                "out of memory; free some, or start again with --micro-batch N, images through the "
+                f"network at once{_now(directory)}; everything is kept in {directory.path}"
             )
         case NumericalError():
             saved = _save_batch(error, directory.path / BATCH)
@@ -34,6 +34,12 @@ def failure_message(error: Exception, directory: RunDirectory) -> str:
             )
         case _:
             return f"{error}; everything up to the last checkpoint is kept in {directory.path}"
+
+
+def _now(directory: RunDirectory) -> str:
+    """The micro-batch that was too large, if there was one."""
+    size = directory.config.micro_batch
+    return "" if size is None else f" (N = {size} is too many)"
 
 
 def resume_command(path: Path) -> str:

@@ -118,6 +118,7 @@ class Run:
             columns=config.evaluation.grid,
             steps=config.rollout.steps,
             device=self.experiment.generator.device,
+            micro_batch=config.micro_batch,
         )
 
 

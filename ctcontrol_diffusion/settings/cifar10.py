@@ -50,7 +50,7 @@ def cifar10(
     terminal.probe(*initial(4, torch.Generator(device).manual_seed(0)))
     control = ControlProblem(
         sde=ReverseSDE(schedule),
-        reward=TerminalReward(terminal),
+        reward=TerminalReward(terminal, beside=True),
         initial=initial,
         horizon=schedule.horizon,
         regularizer=PathKL(reference, problem.kl_weight),
@@ -75,7 +75,7 @@ def cifar10(
         ),
         scheduler=scheduler,
         load=load,
-        batch=config.rollout.batch,
+        batch=config.micro_batch or config.rollout.batch,
         device=device,
     )
     return Setting(

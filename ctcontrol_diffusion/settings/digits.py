@@ -67,7 +67,7 @@ def digits(
     data = digits_data("all")
     control = ControlProblem(
         sde=ReverseSDE(schedule),
-        reward=TerminalReward(terminal),
+        reward=TerminalReward(terminal, beside=True),
         initial=_Initial(device),
         horizon=schedule.horizon,
         regularizer=PathKL(reference, problem.kl_weight),

@@ -67,7 +67,7 @@ def stable_diffusion(
     terminal.probe(*initial(2, torch.Generator(device).manual_seed(0)))
     control = ControlProblem(
         sde=ReverseSDE(schedule),
-        reward=TerminalReward(terminal),
+        reward=TerminalReward(terminal, beside=True),
         initial=initial,
         horizon=schedule.horizon,
         regularizer=PathKL(reference, problem.kl_weight),

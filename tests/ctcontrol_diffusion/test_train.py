@@ -250,7 +250,7 @@ def test_a_learning_rate_that_explodes(tmp_path: Path, capsys: pytest.CaptureFix
     ("error", "text"),
     [
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory; free some, or start again"),
-        (MemoryError(), "out of memory; free some, or start again with smaller --rollout.batch"),
+        (MemoryError(), "out of memory; free some, or start again with --micro-batch N, images"),
         (ShapeError("t must be (batch,)"), "t must be (batch,); everything up to the last"),
         (OSError(28, "No space left on device"), "No space left on device); make room there"),
     ],

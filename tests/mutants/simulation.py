@@ -11,6 +11,20 @@ SIMULATION = (
         "tests/ctcontrol/test_noise_laws.py",
     ),
     _of(
+        "the parts of a minibatch counted as equally large",
+        "ctcontrol/_descent.py",
+        "len(span) / total)",
+        "1 / len(division.parts(division.share(total))))",
+        "tests/ctcontrol/test_division.py",
+    ),
+    _of(
+        "every part of a rollout gets the noise of the first",
+        "ctcontrol/_deal.py",
+        "return slice(part.start - self.share.start, part.stop - self.share.start)",
+        "return slice(0, len(part))",
+        "tests/ctcontrol/test_parts.py",
+    ),
+    _of(
         "the points of a scramble counted as independent",
         "ctcontrol/noise/_sobol.py",
         "return samples.reshape(self.scrambles, self._points(len(samples))).mean(1)",

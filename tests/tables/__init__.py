@@ -25,5 +25,6 @@ from tests.tables.learning import ALGORITHMS as ALGORITHMS
 from tests.tables.learning import CRITICS as CRITICS
 from tests.tables.learning import TEST_FUNCTIONS as TEST_FUNCTIONS
 from tests.tables.learning import TRANSFORMS as TRANSFORMS
+from tests.tables.running import COLLECTIVES as COLLECTIVES
 from tests.tables.steps import SCHEMES as SCHEMES
 from tests.tables.steps import SOLVERS as SOLVERS
