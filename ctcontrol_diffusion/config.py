@@ -41,7 +41,8 @@ class Cifar10:
     """jpeg-compressibility | jpeg-incompressibility | brightness | symmetry, classifier with
     options (classifier,weights=FILE,target=3), or your own as module:function."""
     kl_weight: float = 0.01
-    """κ, reward lost per nat of path KL to the pretrained model."""
+    """κ, reward lost per nat of path KL to the pretrained model; with 0, rollouts do not ask that
+    model, which saves a network evaluation a step, and KL is measured in evaluations alone."""
     sampler: Sampler = "ddim"
     """Training sampler. ddim: DDIM(η). euler: Euler-Maruyama on the reverse SDE. exponential: exact
     for Gaussian data of variance data-variance. flow-sde: for flow-matching models."""
@@ -93,7 +94,8 @@ class StableDiffusion:
     """A reward of images and their prompts: jpeg-compressibility, image-reward, aesthetic,
     pickscore, hps-v2, clip-score, …, a sum:, an http:// address, or your own as module:function."""
     kl_weight: float = 0.01
-    """κ, reward lost per nat of path KL to the pretrained model."""
+    """κ, reward lost per nat of path KL to the pretrained model; with 0, rollouts do not ask that
+    model, which saves a network evaluation a step, and KL is measured in evaluations alone."""
     sampler: Sampler = "ddim"
     """Training sampler. ddim: DDIM(η). euler: Euler-Maruyama on the reverse SDE. exponential: exact
     for Gaussian data of variance data-variance. flow-sde: for flow-matching models."""

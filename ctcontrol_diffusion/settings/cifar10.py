@@ -1,6 +1,7 @@
 """Any `UNet2DModel` of diffusers, by default the DDPM of CIFAR-10, in few steps."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -53,7 +54,7 @@ def cifar10(
         reward=TerminalReward(terminal, beside=True),
         initial=initial,
         horizon=schedule.horizon,
-        regularizer=PathKL(reference, problem.kl_weight),
+        regularizer=PathKL(reference, problem.kl_weight) if problem.kl_weight > 0 else None,
     )
     sight = ImageModel(
         score, schedule, clean, terminal, model.shape, names.classes, problem.data_variance
@@ -62,7 +63,7 @@ def cifar10(
     for name in problem.schedulers:
         scheduler(name)  # refused before anything is computed
     inspector = Inspector(
-        problem=control,
+        problem=replace(control, regularizer=PathKL(reference, problem.kl_weight)),
         grid=schedule.grid,
         decode=pictures.decode,
         clean=clean,

@@ -1,7 +1,7 @@
 """Text-to-image models of latents from diffusers: Stable Diffusion 1 and 2, SDXL."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -70,7 +70,7 @@ def stable_diffusion(
         reward=TerminalReward(terminal, beside=True),
         initial=initial,
         horizon=schedule.horizon,
-        regularizer=PathKL(reference, problem.kl_weight),
+        regularizer=PathKL(reference, problem.kl_weight) if problem.kl_weight > 0 else None,
     )
     sight = ImageModel(
         score, schedule, clean, terminal, model.shape, len(seen), problem.data_variance
@@ -79,7 +79,7 @@ def stable_diffusion(
     for name in problem.schedulers:
         scheduler(name)  # refused before anything is computed
     inspector = Inspector(
-        problem=control,
+        problem=replace(control, regularizer=PathKL(reference, problem.kl_weight)),
         grid=schedule.grid,
         decode=last,
         clean=clean,

@@ -21,7 +21,7 @@ CHANGES: dict[str, list[Any]] = {
     "guidance": [1.0, 7.5],
     "guidance_gradient": ["prompted"],
     "reward": ["symmetry"],
-    "kl_weight": [0.3],
+    "kl_weight": [0.3, 0.0],
     "sampler": ["euler", "exponential"],
     "eta": [0.5],
     "data_variance": [0.5],
@@ -123,3 +123,26 @@ def test_rows_of_prompts_that_are_kept_back(model: str) -> None:
     made = build(replace(config, problem=replace(config.problem, held_out=0.5)))
     rows = made.setting.evaluate(made.setting.mean, lambda done, total: None)
     assert [row.labels.get("prompts") for row in rows] == ["seen", "seen", "unseen", "unseen"]
+
+
+def test_without_a_penalty_the_pretrained_model_is_not_asked(model: str) -> None:
+    """Two calls a step fewer in rollouts (its guidance has two halves); evaluations measure KL."""
+    config = base(model)
+    calls: list[int] = []
+    for weight in (0.1, 0.0):
+        problem = replace(config.problem, kl_weight=weight, guidance_gradient="prompted")
+        made = build(replace(config, algorithm="ddpo", problem=problem))
+        network: Any = made.setting.mean.network
+        calls.append(0)
+
+        def counted(*_: Any) -> None:
+            calls[-1] += 1
+
+        hook = network.register_forward_hook(counted)
+        iterations = made.iterations()
+        assert next(iterations).divergence.mean == 0
+        hook.remove()
+        next(iterations)
+        rows = made.setting.evaluate(made.setting.mean, lambda done, total: None)
+        assert rows[0].numbers["kl"][0] > 0
+    assert calls[0] - calls[1] == 2 * config.rollout.steps
