@@ -196,7 +196,7 @@ class Critic:
     where the reward is no network. auto: perceptron for digits, convolution for others."""
     first: Literal["denoised", "original", "none"] = "denoised"
     """What the known term, the reward as it is, looks at: the denoised state, the state itself, or
-    nothing (no reward but at the end; takes --critic.link const)."""
+    nothing (no reward but at the end; takes the link const)."""
     second: Literal["original", "denoised"] = "original"
     """What the learned term looks at: the state itself, or the denoised state."""
     tower_share: float = 0.3
