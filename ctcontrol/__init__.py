@@ -51,6 +51,7 @@ from ctcontrol._performance import surrogate_rates as surrogate_rates
 from ctcontrol._policy import GaussianPolicy as GaussianPolicy
 from ctcontrol._policy import LearnedStd as LearnedStd
 from ctcontrol._policy import NoiseAbsorbingPolicy as NoiseAbsorbingPolicy
+from ctcontrol._policy import NotingMean as NotingMean
 from ctcontrol._policy import Policy as Policy
 from ctcontrol._problem import ControlProblem as ControlProblem
 from ctcontrol._rated_value import RatedValue as RatedValue

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ctcontrol._tensor import inner, rows_of
-from ctcontrol._trajectory import Trajectory
+from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._typing import Context, State, Time
 from ctcontrol._value import Value
 
@@ -16,7 +16,9 @@ def values_along(value: Value, trajectory: Trajectory) -> Tensor:
     """V at all nodes, (steps + 1, batch); the last is the terminal reward itself."""
     rows = trajectory.transitions()
     inside = rows.over(
-        lambda i: value.at(rows.t0[i], rows.x[i], rows_of(rows.context, i), rows.law.mean[i])
+        lambda i: _given(value, rows, i).at(
+            rows.t0[i], rows.x[i], rows_of(rows.context, i), rows.law.mean[i]
+        )
     )
     inside = inside.reshape(trajectory.steps, trajectory.batch)
     return torch.cat([inside, trajectory.terminal[None]])
@@ -25,13 +27,13 @@ def values_along(value: Value, trajectory: Trajectory) -> Tensor:
 def gradients_along(value: Value, trajectory: Trajectory, *, through_mean: bool) -> Tensor:
     """∇V at the nodes 0 … N − 1, (steps, batch, *state), detached.
 
-    With `through_mean` false the policy's recorded mean action stands in and counts as a
-    constant: cheap, and right wherever any adapted integrand will do. With true the value
+    With `through_mean` false the policy's recorded mean action and notes stand in and count as
+    constants: cheap, and right wherever any adapted integrand will do. With true the value
     evaluates what it needs again and the gradient is complete.
     """
     rows = trajectory.transitions()
     flat = rows.over(
-        lambda i: value.gradient(
+        lambda i: (value if through_mean else _given(value, rows, i)).gradient(
             rows.t0[i],
             rows.x[i],
             rows_of(rows.context, i),
@@ -39,6 +41,10 @@ def gradients_along(value: Value, trajectory: Trajectory, *, through_mean: bool)
         )
     )
     return flat.reshape(trajectory.states[:-1].shape)
+
+
+def _given(value: Value, rows: Transitions, i: Tensor) -> Value:
+    return value if rows.notes is None else value.given(rows.notes[i])
 
 
 def residuals(values: Tensor, trajectory: Trajectory) -> Tensor:

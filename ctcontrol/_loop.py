@@ -221,7 +221,8 @@ def _steps(
             check_rows("regularizer.amount", amount, batch)
         if alive is not None:
             moved = torch.where(like(alive, x), moved, x)
-        record.add(Step(k, t0, x, law, a, known.center, moved, paid, amount, anchor, alive))
+        notes = known.notes
+        record.add(Step(k, t0, x, law, a, known.center, moved, paid, amount, anchor, alive, notes))
         x = moved
 
     def arrive(x: State = x) -> Kept:

@@ -55,7 +55,7 @@ class Martingale:
             gain = inner(innovation, image) - self._spread(M, step, scheme)
             return gain * self.weights[step.k + 1]
         mean = step.action if step.law is None else step.law.mean
-        slope = value.gradient(step.t0, step.x, context, mean)
+        slope = value.given(step.notes).gradient(step.t0, step.x, context, mean)
         return inner(slope, innovation) * self.weights[step.k]
 
     def _spread(self, M: Float[Tensor, "d d"], step: Step, scheme: Solver) -> Scalar:

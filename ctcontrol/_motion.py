@@ -38,6 +38,7 @@ class Decision(NamedTuple):
         center: E[X'|x], or E[X'|x, a] where the step is not affine in the action; None if unknown.
         mean: E[X'|x, a]; likewise.
         paid: r per unit of time, if the motion knows it.
+        notes: what the policy's network found besides the action, if it tells.
     """
 
     law: Gaussian | None
@@ -45,6 +46,7 @@ class Decision(NamedTuple):
     center: State | None
     mean: State | None
     paid: Scalar | None = None
+    notes: Tensor | None = None
 
 
 class Motion(ABC):
@@ -69,11 +71,11 @@ class Motion(ABC):
 
 def _look(
     policy: Policy, sde: ControlledSDE, scheme: Scheme, t0: Time, t1: Time, x: State, c: Context
-) -> tuple[Action, Tensor, State | None]:
-    """Mean and std of the action, and E[X'|x, mean action] where the scheme knows it."""
-    law = policy.dist(t0, x, c)
+) -> tuple[Action, Tensor, State | None, Tensor | None]:
+    """Mean and std of the action, E[X'|x, mean action] where the scheme knows it, and notes."""
+    law, notes = policy.noted(t0, x, c)
     center = scheme.mean(sde, t0, t1, x, law.mean, c) if isinstance(scheme, Solver) else None
-    return law.mean, law.std, center
+    return law.mean, law.std, center, notes
 
 
 def _land(
@@ -109,19 +111,20 @@ class HeldAction(Motion):
     def decide(self, k: int, t0: Time, t1: Time, x: State) -> Decision:
         sde, scheme, context = self.sde, self.scheme, self.context
         look, land = (_look, _land) if self.backend is None else self._functions(self.backend)
-        mean, std, center = look(self.policy, sde, scheme, t0, t1, x, context)
+        mean, std, center, notes = look(self.policy, sde, scheme, t0, t1, x, context)
         law = Gaussian(mean, std)
         if k == 0:
             _check_law(law, x)
         if is_sure(std):
-            return Decision(law, mean, center, center)
+            return Decision(law, mean, center, center, notes=notes)
         a = law.at(self.normal(k, mean))
         if not isinstance(scheme, Solver):
-            return Decision(law, a, None, None)
+            return Decision(law, a, None, None, notes=notes)
         moved = land(sde, scheme, t0, t1, x, a, context)
         # E[X'|x] averages over the action too where the step is affine in it; elsewhere
         # E[X'|x, a] is taken, and what remains is a martingale difference all the same.
-        return Decision(law, a, center if isinstance(sde, ActionAffineSDE) else moved, moved)
+        center = center if isinstance(sde, ActionAffineSDE) else moved
+        return Decision(law, a, center, moved, notes=notes)
 
     @staticmethod
     def _functions(backend: str) -> tuple[Callable[..., Any], Callable[..., Any]]:

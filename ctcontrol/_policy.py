@@ -12,7 +12,7 @@ from ctcontrol._gaussian import Gaussian
 from ctcontrol._sde import ElementwiseActionSDE, of_kind
 from ctcontrol._tensor import fill, like
 from ctcontrol._time_grid import TimeGrid
-from ctcontrol._typing import Context, MeanFunction, State, Time
+from ctcontrol._typing import Action, Context, MeanFunction, State, Time
 from ctcontrol.solvers import Scheme, Solver
 from ctcontrol.solvers._base import GAUSSIAN
 
@@ -29,6 +29,26 @@ class Feedback(NamedTuple):
     offset: Tensor
 
 
+class NotingMean(nn.Module, ABC):
+    """A mean action whose network computes more than the action: notes that a critic may read.
+
+    A rollout keeps them (`Trajectory.notes`), so that a value function that is a head on the
+    policy's network (`InformedResidual`) costs no evaluation of it.
+    """
+
+    @abstractmethod
+    def forward(self, t: Time, x: State, context: Context) -> Action:
+        """The mean action, (batch, *action)."""
+
+    @abstractmethod
+    def noted(self, t: Time, x: State, context: Context) -> tuple[Action, Tensor | None]:
+        """The same mean action and the notes, (batch, …); None for no notes."""
+
+
+def _noted(mean: MeanFunction, t: Time, x: State, c: Context) -> tuple[Action, Tensor | None]:
+    return mean.noted(t, x, c) if isinstance(mean, NotingMean) else (mean(t, x, c), None)
+
+
 class Policy(nn.Module, ABC):
     """π(a | t, x, context), Gaussian.
 
@@ -41,6 +61,13 @@ class Policy(nn.Module, ABC):
     @abstractmethod
     def dist(self, t: Time, x: State, context: Context) -> Gaussian:
         """The law of the action at each row."""
+
+    def noted(self, t: Time, x: State, context: Context) -> tuple[Gaussian, Tensor | None]:
+        """`dist` and what the same evaluation found besides, (batch, …); None for nothing.
+
+        Override only where the mean may be a `NotingMean`.
+        """
+        return self.dist(t, x, context), None
 
     def feedback(self, times: Sequence[float]) -> list[Feedback] | None:
         """One (K, k) a time if the action is k − K x for sure, else None.
@@ -109,8 +136,14 @@ class GaussianPolicy(Policy):
         self.std = std if callable(std) else check_nonnegative("std", std)
 
     def dist(self, t: Time, x: State, context: Context) -> Gaussian:
-        std = self.std(t) if callable(self.std) else fill(self.std, t)
-        return Gaussian(self.mean(t, x, context), std)
+        return Gaussian(self.mean(t, x, context), self._spread(t))
+
+    def noted(self, t: Time, x: State, context: Context) -> tuple[Gaussian, Tensor | None]:
+        mean, notes = _noted(self.mean, t, x, context)
+        return Gaussian(mean, self._spread(t)), notes
+
+    def _spread(self, t: Time) -> Tensor:
+        return self.std(t) if callable(self.std) else fill(self.std, t)
 
 
 class NoiseAbsorbingPolicy(Policy):
@@ -157,6 +190,13 @@ class NoiseAbsorbingPolicy(Policy):
             )
 
     def dist(self, t: Time, x: State, context: Context) -> Gaussian:
+        return Gaussian(self.mean(t, x, context), self._spread(t, x))
+
+    def noted(self, t: Time, x: State, context: Context) -> tuple[Gaussian, Tensor | None]:
+        mean, notes = _noted(self.mean, t, x, context)
+        return Gaussian(mean, self._spread(t, x)), notes
+
+    def _spread(self, t: Time, x: State) -> Tensor:
         gap = (t.double()[:, None] - self.nodes).abs()
         distance, index = gap.min(1)
         if float(distance.max()) > 1e-5 * max(1.0, float(self.nodes[-1])):
@@ -165,4 +205,4 @@ class NoiseAbsorbingPolicy(Policy):
                 f"t = {worst:.6g} is not a node of the grid of this noise-absorbing policy; "
                 "evaluate it on its own grid, or use GaussianPolicy, which needs none"
             )
-        return Gaussian(self.mean(t, x, context), self.table[index].to(x.dtype))
+        return self.table[index].to(x.dtype)

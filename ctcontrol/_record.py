@@ -111,6 +111,7 @@ class Everything(Record[Trajectory]):
         means = torch.stack([law.mean for law in laws])
         sure = all(a is law.mean for a, law in zip(drawn, laws, strict=True))
         anchors = [s.anchor for s in steps if s.anchor is not None]
+        notes = [s.notes for s in steps if s.notes is not None]
         trajectory = Trajectory(
             grid=self.grid,
             states=torch.stack(self.states),
@@ -125,6 +126,7 @@ class Everything(Record[Trajectory]):
             context=self.context,
             discount=problem.discount,
             penalty_weight=problem.penalty_weight,
+            notes=torch.stack(notes) if notes else None,
         )
         recorded = {
             "states": trajectory.states,

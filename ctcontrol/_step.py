@@ -16,6 +16,7 @@ class Step(NamedTuple):
         reward: r per unit of time, or None for none.
         penalty: the regularizer's amount over the step, or None for none.
         alive: which paths moved, or None for all.
+        notes: what the policy's network found besides the action, or None.
     """
 
     k: int
@@ -29,3 +30,4 @@ class Step(NamedTuple):
     penalty: Tensor | None
     anchor: Tensor | None
     alive: Tensor | None
+    notes: Tensor | None = None

@@ -50,6 +50,7 @@ class Transitions:
         law: the Gaussian the action was drawn from.
         anchor: (rows, *action) or None, what the regularizer recorded.
         context: selected with the rows.
+        notes: (rows, …) or None, what the policy's network found besides the action.
         signal: what the algorithm made of the rollout for this row (advantage rate, gradient).
         target: (rows,) or None, what the critic regresses on.
         outcome: where the steps led, or None where it was not asked for.
@@ -70,6 +71,7 @@ class Transitions:
     target: Tensor | None = None
     outcome: Outcome | None = None
     division: Division = WHOLE
+    notes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.t0)
@@ -123,6 +125,8 @@ class Trajectory:
         discount: ρ of the problem.
         penalty_weight: w of the problem.
         division: of its rows, wherever something is evaluated along it.
+        notes: (steps, batch, …) or None, what the policy's network found besides the action while
+            it acted (`NotingMean`).
     """
 
     grid: TimeGrid
@@ -139,6 +143,7 @@ class Trajectory:
     discount: float
     penalty_weight: float
     division: Division = WHOLE
+    notes: Tensor | None = None
 
     @property
     def steps(self) -> int:
@@ -214,6 +219,7 @@ class Trajectory:
             target=None if target is None else flat(target),
             outcome=self._outcome() if outcome else None,
             division=self.division,
+            notes=None if self.notes is None else flat(self.notes),
         )
 
     def _outcome(self) -> Outcome:

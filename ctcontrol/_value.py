@@ -33,7 +33,7 @@ class InformedResidual(nn.Module, ABC):
         """(batch,); what is None is to be found out again, from (t, x, context) alone.
 
         `notes`, (batch, …), is what the policy's network computed at these rows beside the mean
-        action, as it was during the rollout.
+        action (`NotingMean`), as it was during the rollout.
         """
 
 
@@ -77,7 +77,7 @@ class Value(nn.Module, ABC):
         """
 
     def given(self, notes: Tensor | None) -> "Value":
-        """This value for rows of a rollout with these notes, (rows, …), of its policy.
+        """This value for rows of a rollout with these notes, (rows, …), of its policy, or None.
 
         Override only where notes are read: the answer shares all parameters with `self`, counts
         the notes as constants, and is to be asked about exactly these rows, in their order.

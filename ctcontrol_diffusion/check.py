@@ -156,6 +156,11 @@ def _check_critic(config: Config) -> None:
             f"--critic.first none leaves all of the value to the learned term, which --critic.link "
             f"{critic.link} takes away towards the end; give --critic.link const with it"
         )
+    if critic.design == "features" and critic.second == "denoised":
+        raise CtcontrolError(
+            "--critic.second denoised says nothing to --critic.design features, which looks at "
+            "what the policy's network computes; leave it out"
+        )
 
 
 def _check_minibatches(config: Config) -> None:

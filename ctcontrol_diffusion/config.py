@@ -6,7 +6,7 @@ Nothing here has a behaviour. `build` turns a config into objects, `presets` hol
 from dataclasses import dataclass, field
 from typing import Literal
 
-Design = Literal["perceptron", "convolution", "tower"]
+Design = Literal["perceptron", "convolution", "tower", "features"]
 Sampler = Literal["ddim", "euler", "exponential", "flow-sde"]
 
 
@@ -193,7 +193,8 @@ class Critic:
     design: Literal["auto"] | Design = "auto"
     """What is learned (image models). perceptron: of all numbers of a state. convolution: a small
     CNN on the states. tower: a copy of the reward's network, on the decoded state; a CNN on it
-    where the reward is no network. auto: perceptron for digits, convolution for others."""
+    where the reward is no network. features: a head on the middle block of the policy's UNet, as
+    the rollout computed it. auto: perceptron for digits, convolution for others."""
     first: Literal["denoised", "original", "none"] = "denoised"
     """What the known term, the reward as it is, looks at: the denoised state, the state itself, or
     nothing (no reward but at the end; takes the link const)."""

@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ctcontrol import Context, CtcontrolError, Scalar, State, Time, like
+from ctcontrol import Context, CtcontrolError, NotingMean, Scalar, State, Time, like
+from ctcontrol_diffusion.ear import Ear
 from ctcontrol_diffusion.schedule import NoiseSchedule, Schedule
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
@@ -61,7 +62,7 @@ def prediction_of(scheduler: Any) -> Prediction:
     return kind
 
 
-class NetworkScore(nn.Module):
+class NetworkScore(NotingMean):
     """∇log p_s(x) = −E[ε | X_s = x]/σ_s of a diffusers UNet, whatever it predicts.
 
     With o the output of the network, the score is −o/σ (epsilon), −x − (α/σ)o (v_prediction),
@@ -108,22 +109,50 @@ class NetworkScore(nn.Module):
         self.compute = compute
         self.at_once = at_once
         self.switch = switch
+        self._ear: Ear | None = None
 
     def forward(self, t: Time, x: State, context: Context) -> Tensor:
         output = self.output(self._time(t), x, context)
         alpha, sigma = (like(f(t), x) for f in (self.schedule.alpha, self.schedule.sigma))
         return _SCORES[self.prediction](alpha, sigma, x, output)
 
+    def take_notes(self) -> None:
+        """From now on `noted` tells what the middle block of the UNet computes, pooled.
+
+        Raises:
+            CtcontrolError: the network has no middle block.
+        """
+        block = getattr(self.network, "mid_block", None)
+        if not isinstance(block, nn.Module):
+            raise CtcontrolError(
+                f"{type(self.network).__name__} has no middle block whose features could be read; "
+                "give --critic.design convolution"
+            )
+        self._ear = self._ear or Ear(block)
+
+    def noted(self, t: Time, x: State, context: Context) -> tuple[Tensor, Tensor | None]:
+        if self._ear is None:
+            return self(t, x, context), None
+        with self._ear.listening() as parts:
+            score = self(t, x, context)
+            return score, torch.cat(parts)
+
     def output(self, time: Scalar, x: State, context: Context) -> Tensor:
         """What the network predicts at its own `time`."""
         size = self.at_once or len(x)
         with self.switch():
             if size >= len(x):
-                return self.predicted(time, x, context)
+                return self._heard(time, x, context)
             cut = [slice(start, start + size) for start in range(0, len(x), size)]
             labels = [context[i] if isinstance(context, Tensor) else context for i in cut]
             parts = zip(cut, labels, strict=True)
-            return torch.cat([self.predicted(time[i], x[i], label) for i, label in parts])
+            return torch.cat([self._heard(time[i], x[i], label) for i, label in parts])
+
+    def _heard(self, time: Scalar, x: State, context: Context) -> Tensor:
+        output = self.predicted(time, x, context)
+        if self._ear is not None:
+            self._ear.keep(len(x))
+        return output
 
     def predicted(self, time: Scalar, x: State, context: Context) -> Tensor:
         """The same, of so many images as go through the network together."""

@@ -44,5 +44,6 @@ class Critic(ABC):
     def loss(self, value: Value, rows: Transitions) -> Tensor:
         """½ mean (V − target)²."""
         assert rows.target is not None
-        guess = value.at(rows.t0, rows.x, rows.context, rows.law.mean)
+        seen = value.given(rows.notes)
+        guess = seen.at(rows.t0, rows.x, rows.context, rows.law.mean)
         return 0.5 * (guess - rows.target).square().mean()

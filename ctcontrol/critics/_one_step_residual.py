@@ -44,7 +44,7 @@ class OneStepResidualFit(Critic):
         assert rows.outcome is not None
         after = rows.outcome
         x = rows.x.detach().requires_grad_()
-        now = value.at(rows.t0, x, rows.context, rows.law.mean)
+        now = value.given(rows.notes).at(rows.t0, x, rows.context, rows.law.mean)
         (slope,) = torch.autograd.grad(now.sum(), x, create_graph=True, materialize_grads=True)
         guess = value.at(rows.t1, after.x, rows.context)
         later = torch.where(after.terminal.isnan(), guess, after.terminal)

@@ -30,7 +30,7 @@ class SarsaFit(TemporalDifferenceFit):
     def loss(self, value: Value, rows: Transitions) -> Tensor:
         """½ mean (V + qΔ − target)²."""
         assert rows.target is not None
-        guess = value.at(rows.t0, rows.x, rows.context, rows.law.mean)
+        guess = value.given(rows.notes).at(rows.t0, rows.x, rows.context, rows.law.mean)
         if isinstance(value, RatedValue):
             rate = value.rate(rows.t0, rows.x, rows.action, rows.context, rows.law)
             guess = guess + rate * (rows.t1 - rows.t0)

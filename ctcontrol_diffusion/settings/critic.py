@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from ctcontrol import InformedResidual, MeanFunction, PinnedValue, Variance
+from ctcontrol import InformedResidual, PinnedValue, Variance
 from ctcontrol_diffusion import config as c
 from ctcontrol_diffusion.rewards import TerminalImageReward, trainable_copy
 from ctcontrol_diffusion.schedule import Schedule
+from ctcontrol_diffusion.score import NetworkScore
 from ctcontrol_diffusion.settings.links import link_for
 from ctcontrol_diffusion.values import (
     Denoised,
     DenoisedGuess,
+    FeatureHead,
     ImageResidual,
     NoGuess,
     OnDenoised,
@@ -39,7 +41,7 @@ class ImageModel:
         data_variance: mean variance of a coordinate of the data, in the units of the states.
     """
 
-    score: MeanFunction
+    score: NetworkScore
     schedule: Schedule
     clean: TerminalImageReward
     terminal: TerminalImageReward
@@ -100,6 +102,19 @@ def _residual(
             return ImageResidual(schedule, pixels[0], model.classes, width)
         case "tower":
             return _tower(critic, model, device)
+        case "features":
+            return _features(critic, model, device)
+
+
+def _features(critic: c.Critic, model: ImageModel, device: torch.device) -> FeatureHead:
+    """A head, once it is known how many features there are."""
+    model.score.take_notes()
+    with torch.no_grad():
+        none, first = torch.zeros(1, *model.shape, device=device), torch.zeros(1, device=device)
+        _, notes = model.score.noted(first, none, first.long())
+    assert notes is not None
+    count = notes.shape[1]
+    return FeatureHead(model.score, model.schedule, count, model.classes, critic.width)
 
 
 def _tower(critic: c.Critic, model: ImageModel, device: torch.device) -> Residual:

@@ -23,4 +23,5 @@ def trajectory(grid: TimeGrid, batch: int = 3, seed: int = 0, discount: float = 
         context=torch.arange(batch) * 10,
         discount=discount,
         penalty_weight=0.7,
+        notes=normal(n, batch, 3, seed=seed + 9),
     )
