@@ -68,7 +68,9 @@ def test_a_rollout_keeps_the_notes_of_its_steps(std: float) -> None:
     rows = path.transitions()
     assert rows.notes is not None
     assert torch.equal(rows.notes[7], path.notes[1, 2])
-    assert torch.equal(rows[torch.tensor([7])].notes, path.notes[1, 2:3])
+    chosen = rows[torch.tensor([7])].notes
+    assert chosen is not None
+    assert torch.equal(chosen, path.notes[1, 2:3])
 
 
 def test_other_means_leave_no_notes() -> None:
@@ -128,13 +130,12 @@ def test_a_critic_fits_the_notes_of_the_rollout(critic: ct.Critic) -> None:
     rows = critic.rows(value, path)
     loss = critic.loss(value, rows)
     assert mean.asked == before
-    assert rows.notes is not None
-    assert rows.target is not None
     assert_close(loss, _by_hand(rows))
 
 
 def _by_hand(rows: ct.Transitions) -> Tensor:
     assert rows.notes is not None
+    assert rows.target is not None
     u = 1 - rows.t0 / 1.2
     slopes = torch.tensor([0.3, -0.7], dtype=torch.float64)
     guess = (1 - u) * smooth_reward(rows.x) + u * (rows.notes @ slopes)

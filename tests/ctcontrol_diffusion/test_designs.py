@@ -102,10 +102,10 @@ def test_features_are_those_of_the_rollout() -> None:
     made = build(small(design="features"))
     score = made.setting.mean
     assert isinstance(score, NetworkScore)
+    again = build(small(design="features")).setting.mean
+    path = next(made.iterations()).trajectory
+    assert path.notes is not None
     with torch.no_grad():
-        again = build(small(design="features")).setting.mean
-        path = next(made.iterations()).trajectory
-        assert path.notes is not None
         for k in range(path.steps):
             where = path.times(k), path.states[k], path.context
             _, before = again.noted(*where)  # type: ignore[operator]  # a NetworkScore
