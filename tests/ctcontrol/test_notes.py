@@ -98,6 +98,18 @@ def test_tiles_are_joined_with_their_notes() -> None:
     assert_close(path.notes[1, :, 1], path.states[1].square().sum(1))
 
 
+def test_parts_of_a_batch_are_joined_with_their_notes() -> None:
+    policy = ct.GaussianPolicy(Telling(), 0.4)
+    whole = rollout(policy)
+    for size in (1, 2):
+        parts = ct.simulate(
+            regulator().problem, policy, GRID, 5, generator=seeded(3), micro_batch=size
+        )
+        assert whole.notes is not None
+        assert parts.notes is not None
+        assert_close(parts.notes, whole.notes)
+
+
 def test_values_along_a_rollout_ask_the_network_no_more() -> None:
     mean = Telling()
     path = rollout(ct.GaussianPolicy(mean, 0.4))
