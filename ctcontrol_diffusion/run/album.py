@@ -87,7 +87,7 @@ class Album:
 
     def add(self, iterations: int) -> None:
         """Draw with the policy as it is after `iterations` iterations, and compare with before."""
-        tiles = self._draw()
+        tiles = self.drawn()
         write_tiles(self.folder / "tiles", iterations, tiles)
         before = read_tiles(self.folder / "tiles", 0)
         if iterations and before is not None:
@@ -99,7 +99,8 @@ class Album:
         """Whether these pictures are there."""
         return read_tiles(self.folder / "tiles", iterations) is not None
 
-    def _draw(self) -> Tiles:
+    def drawn(self) -> Tiles:
+        """With the policy as it is, one row a prompt."""
         prompts = usual_prompts(self.setting, self.pictures, self.device)
         texts = [prompt for prompt in prompts for _ in range(self.columns)]
         path = draw(

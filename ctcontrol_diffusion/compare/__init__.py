@@ -1,0 +1,1 @@
+"""Presets trained from several seeds, side by side."""
