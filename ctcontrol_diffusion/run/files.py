@@ -3,8 +3,13 @@
 import json
 import math
 import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ctcontrol import CtcontrolError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -23,6 +28,46 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def free_folder(flag: str, path: Path | None) -> Path:
+    """The folder given by a flag, absolute; raises `CtcontrolError` unless it can be made."""
+    if path is None:
+        raise CtcontrolError(f"where to? give a folder that does not exist yet: {flag} DIR")
+    path = path.expanduser().absolute()
+    if path.exists():
+        raise CtcontrolError(f"{flag}: {path} exists; give a folder that does not")
+    if not path.parent.is_dir():
+        raise CtcontrolError(f"{flag}: there is no folder {path.parent}; make it first")
+    return path
+
+
+@contextmanager
+def whole_folder(path: Path) -> Generator[Path]:
+    """A new folder to write into, which becomes `path` when the block ends well.
+
+    If it does not, nothing is left.
+
+    Raises:
+        FileExistsError: `path` exists.
+        OSError: it cannot be written.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path} exists")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        yield temporary
+        for inside in temporary.rglob("*"):
+            if inside.is_file():
+                sync_file(inside)
+        sync_folder(temporary)
+        os.rename(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(path.parent)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -9,6 +10,7 @@ from ctcontrol import Context, ControlProblem, MeanFunction, Solver, TimeGrid, V
 from ctcontrol_diffusion.inspection import Inspector
 from ctcontrol_diffusion.inspection import Progress as Progress
 from ctcontrol_diffusion.inspection import Row as Row
+from ctcontrol_diffusion.publish import Published
 
 Number = float | None
 
@@ -61,6 +63,8 @@ class Setting:
         grid: number of steps -> the times of a rollout; equal steps if None.
         inspector: what `evaluate` samples and measures with; None where states are no images.
         frozen: networks besides, that take memory and do not learn.
+        publish: writes the network into a folder, which exists, for other programs, and loads it
+            again; may raise `Mismatch`. None where there is no such program.
     """
 
     problem: ControlProblem
@@ -73,3 +77,4 @@ class Setting:
     grid: Callable[[int], TimeGrid] | None = None
     inspector: Inspector | None = None
     frozen: Sequence[nn.Module] = ()
+    publish: Callable[[Path], Published] | None = None

@@ -18,6 +18,7 @@ from ctcontrol_diffusion import config as c
 from ctcontrol_diffusion.inspection import Inspector, Plan
 from ctcontrol_diffusion.models.lora import ATTENTION_AND_RESIDUALS, Adapters
 from ctcontrol_diffusion.models.pixels import PixelModel, load_pixel_model
+from ctcontrol_diffusion.publish import publish_pipeline
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.rewards import Metadata, TerminalImageReward, load_reward
 from ctcontrol_diffusion.schedule import Schedule, schedule_of
@@ -89,6 +90,7 @@ def cifar10(
         pictures=pictures,
         grid=schedule.grid,
         inspector=inspector,
+        publish=lambda folder: publish_pipeline(model.network, problem.model, folder),
     )
 
 

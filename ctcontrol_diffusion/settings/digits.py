@@ -4,8 +4,10 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
+from diffusers import UNet2DModel
 from torch import Tensor
 
 from ctcontrol import (
@@ -17,6 +19,7 @@ from ctcontrol import (
     PathKL,
     TerminalReward,
     TimeGrid,
+    Trajectory,
     check_positive,
     simulate,
 )
@@ -29,7 +32,9 @@ from ctcontrol_diffusion.models.digits import (
     load_classifier,
     load_denoiser,
     noise_scheduler,
+    save_denoiser,
 )
+from ctcontrol_diffusion.publish import Published, compared
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.rewards import Metadata, TerminalImageReward, load_reward
 from ctcontrol_diffusion.schedule import NoiseSchedule
@@ -52,7 +57,8 @@ def digits(
     check_positive("problem.eta", problem.eta)
     check_positive("problem.floor", problem.floor)
     schedule = NoiseSchedule.from_diffusers(noise_scheduler(), problem.floor)
-    score = EpsilonScore(load_denoiser(problem.denoiser, device), schedule).eval()
+    network = load_denoiser(problem.denoiser, device)
+    score = EpsilonScore(network, schedule).eval()
     reference = GaussianPolicy(frozen(copy.deepcopy(score)))
     if problem.trained == "conditioning":
         train_conditioning(score)
@@ -78,7 +84,7 @@ def digits(
     real = judge.classifier.features(data.images.to(device))
     solver = DDIM(problem.eta)
     yardstick = _Yardstick(
-        control, reference, solver, config.rollout.steps, pictures.decode, judge, device
+        control, schedule, reference, solver, config.rollout.steps, pictures.decode, judge, device
     )
     inspector = Inspector(
         problem=control,
@@ -107,7 +113,25 @@ def digits(
         facts=yardstick.facts,
         pictures=pictures,
         inspector=inspector,
+        publish=lambda folder: _publish(network, folder, yardstick),
     )
+
+
+USAGE = (
+    "python -m ctcontrol_diffusion.train digits --problem.denoiser {folder}/denoiser.safetensors"
+)
+
+
+def _publish(network: UNet2DModel, folder: Path, yardstick: "_Yardstick") -> Published:
+    """Write denoiser.safetensors, of full precision, from which a run can start."""
+    path, schedule = folder / "denoiser.safetensors", yardstick.schedule
+    save_denoiser(network, path, torch.float32)
+    again = load_denoiser(path, yardstick.device)
+    theirs, ours = (
+        yardstick.images(GaussianPolicy(EpsilonScore(some, schedule))) for some in (again, network)
+    )
+    base = yardstick.images(yardstick.reference)
+    return Published("denoiser", "digits", USAGE, *compared(theirs, ours, base))
 
 
 def prompts(context: Context) -> list[str]:
@@ -159,6 +183,7 @@ class _Yardstick:
     """The KL of the ideal aligned model, −mean over prompts of log P_base(right | prompt)."""
 
     problem: ControlProblem
+    schedule: NoiseSchedule
     reference: GaussianPolicy
     solver: DDIM
     steps: int
@@ -168,14 +193,7 @@ class _Yardstick:
 
     @torch.no_grad()
     def facts(self, progress: Progress) -> Facts:
-        path = simulate(
-            replace(self.problem, regularizer=None),
-            self.reference,
-            TimeGrid.uniform(self.problem.horizon, self.steps),
-            YARDSTICK_IMAGES,
-            generator=torch.Generator(self.device).manual_seed(EVALUATION_SEED),
-            solver=self.solver,
-        )
+        path = self._sampled(self.reference, YARDSTICK_IMAGES)
         right = self.judge.right(self.decode(path.final, path.context), path.context)
         labels = path.context
         share = torch.stack([right[labels == k].mean() for k in range(CLASSES)]).clamp_min(1e-3)
@@ -194,4 +212,20 @@ class _Yardstick:
                 "the pretrained model would: mean over prompts of −log P(right digit | prompt)",
                 "base_accuracy": f"of the pretrained model at {self.steps} steps, by the judge",
             },
+        )
+
+    @torch.no_grad()
+    def images(self, policy: GaussianPolicy) -> Tensor:
+        """One of every digit, in [0, 1], always from the same noise."""
+        path = self._sampled(policy, CLASSES)
+        return self.decode(path.final, path.context)
+
+    def _sampled(self, policy: GaussianPolicy, count: int) -> Trajectory:
+        return simulate(
+            replace(self.problem, regularizer=None),
+            policy,
+            TimeGrid.uniform(self.problem.horizon, self.steps),
+            count,
+            generator=torch.Generator(self.device).manual_seed(EVALUATION_SEED),
+            solver=self.solver,
         )

@@ -17,9 +17,14 @@ from ctcontrol import CtcontrolError
 
 
 def save_weights(
-    module: nn.Module, path: str | Path, *, kind: str, architecture: Mapping[str, Any]
+    module: nn.Module,
+    path: str | Path,
+    *,
+    kind: str,
+    architecture: Mapping[str, Any],
+    dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Writes ``module`` as float16 safetensors; ``path`` appears complete or not at all.
+    """Writes ``module`` as safetensors of ``dtype``; ``path`` appears complete or not at all.
 
     Half precision halves the file. Relative rounding error is 2^-11, far below what training
     leaves undetermined, and :func:`load_weights` widens to float32 again.
@@ -29,7 +34,7 @@ def save_weights(
     """
     path = Path(path)
     tensors = {
-        name: value.detach().to("cpu", torch.float16).contiguous()
+        name: value.detach().to("cpu", dtype).contiguous()
         for name, value in module.state_dict().items()
     }
     # One entry, since safetensors writes several in random order: equal weights, equal bytes.

@@ -90,11 +90,11 @@ def load_denoiser(
     return model.eval()
 
 
-def save_denoiser(model: UNet2DModel, path: str | Path) -> None:
-    """Writes ``model`` with its architecture as float16 safetensors, atomically.
+def save_denoiser(model: UNet2DModel, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
+    """Writes ``model`` with its architecture as safetensors of ``dtype``, atomically.
 
     Raises:
         CtcontrolError: when the file cannot be written.
     """
     architecture = {name: model.config[name] for name in _ARCHITECTURE}
-    save_weights(model, path, kind=KIND, architecture=architecture)
+    save_weights(model, path, kind=KIND, architecture=architecture, dtype=dtype)
