@@ -18,7 +18,7 @@ TOLERANCE = 1e-4
 EXACT = 1e-6
 """Largest difference of a change BA, as a share of its largest number."""
 
-STEPS = 4
+STEPS = 3
 IMAGES = 2
 SEED = 0
 

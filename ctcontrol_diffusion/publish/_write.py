@@ -53,9 +53,8 @@ def publish_lora(network: nn.Module, model: str, folder: Path, prompts: Sequence
     """
     frozen = [p.dtype for name, p in network.named_parameters() if ".lora_" not in name]
     pipeline = loaded(model, _device(network), frozen[0])
-    return _publish(
-        factors_of(network), network.to(torch.float32), pipeline, model, folder, prompts
-    )
+    factors = factors_of(network)
+    return _publish(factors, network.to(torch.float32), pipeline, model, folder, prompts)
 
 
 def publish_factors(
@@ -89,25 +88,22 @@ def _publish(
 ) -> Published:
     _write(factors, pipeline, folder)
     base = draw(pipeline, prompts)
-    own, pipeline.unet = pipeline.unet, network
-    ours = draw(pipeline, prompts)
-    pipeline.unet = own
     pipeline.load_lora_weights(folder)
     compare_changes(pipeline.unet, factors)
-    difference, effect = compared(draw(pipeline, prompts), ours, base)
-    return Published("lora", model, _usage(_LORA, model), difference, effect)
+    theirs = draw(pipeline, prompts)
+    pipeline.unet = network
+    found = compared(theirs, draw(pipeline, prompts), base)
+    return Published("lora", model, _usage(_LORA, model), *found)
 
 
 def _write(factors: Factors, pipeline: Any, folder: Path) -> None:
-    from diffusers.utils import convert_state_dict_to_diffusers
-
     tensors: dict[str, Tensor] = {}
     for name, factor in of_one_rank(factors).items():
         tensors[f"{name}.lora_A.weight"] = factor.down
         tensors[f"{name}.lora_B.weight"] = factor.up.contiguous()
-    pipeline.save_lora_weights(
-        folder, unet_lora_layers=convert_state_dict_to_diffusers(tensors), safe_serialization=True
-    )
+    # In peft's names: those of diffusers' convert_state_dict_to_diffusers are other ones for
+    # attention than for convolutions, and of a file with both only one kind is loaded.
+    pipeline.save_lora_weights(folder, unet_lora_layers=tensors, safe_serialization=True)
 
 
 def publish_pipeline(
