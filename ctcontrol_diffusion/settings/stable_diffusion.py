@@ -19,6 +19,7 @@ from ctcontrol_diffusion.inspection import Inspector, Plan
 from ctcontrol_diffusion.models.latents import LatentModel, load_latent_model
 from ctcontrol_diffusion.models.lora import Adapters
 from ctcontrol_diffusion.prompts import Prompts, load_prompts
+from ctcontrol_diffusion.publish import publish_lora, publish_pipeline
 from ctcontrol_diffusion.reverse_sde import ReverseSDE
 from ctcontrol_diffusion.rewards import Metadata, TerminalImageReward, load_reward
 from ctcontrol_diffusion.schedule import Schedule, schedule_of
@@ -72,6 +73,7 @@ def stable_diffusion(
         horizon=schedule.horizon,
         regularizer=PathKL(reference, problem.kl_weight) if problem.kl_weight > 0 else None,
     )
+    publish = publish_lora if adapted else publish_pipeline
     sight = ImageModel(
         score, schedule, clean, terminal, model.shape, len(seen), problem.data_variance
     )
@@ -107,6 +109,7 @@ def stable_diffusion(
         grid=schedule.grid,
         inspector=inspector,
         frozen=model.others,
+        publish=lambda folder: publish(model.network, problem.model, folder, seen.texts),
     )
 
 

@@ -30,7 +30,7 @@ def unet(model: str, **words: Any) -> Any:
 def adapted(model: str, dtype: torch.dtype = torch.float32, **settings: Any) -> Any:
     """The same with trained LoRA, whose alpha is not its rank."""
     network = unet(model, dtype=dtype)
-    given = {"r": 4, "lora_alpha": 10, "target_modules": ATTENTION, **settings}
+    given: dict[str, Any] = {"r": 4, "lora_alpha": 10, "target_modules": ATTENTION, **settings}
     network.add_adapter(LoraConfig(**given))
     for name, parameter in network.named_parameters():
         if "lora_" in name:

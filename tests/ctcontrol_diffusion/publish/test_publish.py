@@ -12,7 +12,7 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
 
 from ctcontrol import CtcontrolError
-from ctcontrol_diffusion.models.pixels import add_lora
+from ctcontrol_diffusion.models.lora import ATTENTION_AND_RESIDUALS, Adapters
 from ctcontrol_diffusion.publish import Mismatch, _write, publish_lora, publish_pipeline
 from ctcontrol_diffusion.publish._factors import Factor, factors_of, of_one_rank, plain_weights
 from tests.ctcontrol_diffusion.adapted import adapted, answer, pipeline, stirred, unet
@@ -133,7 +133,7 @@ def test_whole_pipelines(name: str, models: dict[str, str], tmp_path: Path) -> N
 def test_pixel_models(name: str, trained: str, models: dict[str, str], tmp_path: Path) -> None:
     network = UNet2DModel.from_pretrained(models[name], subfolder="unet")
     if trained == "lora":
-        add_lora(network, 2, torch.Generator().manual_seed(0))
+        Adapters(network, 2, torch.Generator(), targets=ATTENTION_AND_RESIDUALS)
     stirred(network, 0.3 if trained == "lora" else 0.05)
     found = publish_pipeline(network, models[name], tmp_path)
     assert found.difference <= 1e-5
