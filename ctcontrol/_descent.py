@@ -19,6 +19,8 @@ from ctcontrol.solvers import Solver
 
 RATIO_TOLERANCE = 1e-4
 """Largest |log ratio| allowed before the first update, where the ratio is 1 by definition."""
+COORDINATE_TOLERANCE = 1e-6
+"""The same for each coordinate of an action, where there are so many that rounding adds up."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _scaled(mean: Tensor, share: float) -> Tensor:
 
 def _check_ratio(log_ratio: Tensor, rows: Transitions) -> None:
     worst = float(log_ratio.abs().max())
-    if not worst <= RATIO_TOLERANCE:
+    if not worst <= max(RATIO_TOLERANCE, COORDINATE_TOLERANCE * rows.action[0].numel()):
         raise NumericalError(
             "before the first update the log likelihood ratio should be 0 but reaches "
             f"{worst:.3g}: the policy computes something else in the update than in the rollout; "

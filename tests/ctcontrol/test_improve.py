@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ctcontrol import (
     Action,
@@ -283,26 +283,6 @@ class TestNumbersThatAreNotFinite:
                 critic=NoiseAwareFit(),
                 critic_updater=Updater.adam(value, 0.1),
             )
-
-
-def test_dropout_in_the_policy_is_found_out() -> None:
-    """The ratio of an untouched policy is one; anything else is a bug of the caller's network."""
-    policy = GaussianPolicy(_Noisy(), 0.3)
-    algorithm = ContinuousPPO(advantage=MonteCarloAdvantage())
-    says = r"should be 0 but reaches .*; put dropout and batch statistics in evaluation mode"
-    with pytest.raises(NumericalError, match=says):
-        _run(1, policy, algorithm)
-    policy.eval()
-    assert _run(1, policy, algorithm)[0].updates == 4
-
-
-class _Noisy(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer, self.drop = nn.Linear(2, 2, dtype=torch.float64), nn.Dropout(0.5)
-
-    def forward(self, t: Tensor, x: Tensor, context: object) -> Tensor:
-        return self.drop(self.layer(x))
 
 
 class TestDoors:
