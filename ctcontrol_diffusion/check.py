@@ -44,6 +44,7 @@ def check_config(config: Config) -> Config:
         _wrong("--evaluation.steps", "nothing", "one or more whole numbers")
     for steps in config.evaluation.steps:
         _at_least("--evaluation.steps", steps, 1)
+    _check_watching(config)
     for flag, value in {
         "--update.learning-rate": config.update.learning_rate,
         "--update.clip": config.update.clip,
@@ -72,6 +73,11 @@ def _check_problem(config: Config) -> None:
                 _wrong("--problem.eta", problem.eta, "in (0, 1]")
             if not 0 < problem.floor < 1:
                 _wrong("--problem.floor", problem.floor, "in (0, 1)")
+            for digit in problem.held_out:
+                if digit not in map(str, range(10)):
+                    _wrong("--problem.held-out", digit, "digits, 0 … 9")
+            if len(set(problem.held_out)) == 10:
+                _wrong("--problem.held-out", "all ten digits", "at most nine of them")
             if problem.denoiser is not None and not Path(problem.denoiser).is_file():
                 raise CtcontrolError(
                     f"--problem.denoiser: there is no file {problem.denoiser}; leave the flag out "
@@ -124,6 +130,28 @@ def _check_pretrained(problem: Cifar10 | StableDiffusion) -> None:
     for flag, path in (("--problem.real", problem.real), ("--problem.features", problem.features)):
         if path is not None and ":" not in path and not Path(path).exists():
             raise CtcontrolError(f"{flag}: there is no {path}; give the path of a file")
+
+
+def _check_watching(config: Config) -> None:
+    evaluation = config.evaluation
+    _at_least("--evaluation.watch-every", evaluation.watch_every, 0)
+    _at_least("--evaluation.watch-images", evaluation.watch_images, 3)
+    _at_least("--evaluation.patience", evaluation.patience, 1)
+    if evaluation.rewards and isinstance(config.problem, LQ):
+        raise CtcontrolError(
+            f"--evaluation.rewards {evaluation.rewards[0]}: rewards judge images, and a regulator "
+            "has none; leave the flag out"
+        )
+    if evaluation.stop_on is None:
+        return
+    if evaluation.stop_on not in evaluation.rewards:
+        raise CtcontrolError(
+            f"--evaluation.stop-on {evaluation.stop_on} is not among the held-out rewards "
+            f"({', '.join(evaluation.rewards) or 'there are none'}); give it to "
+            "--evaluation.rewards too"
+        )
+    if evaluation.watch_every == 0:
+        _wrong("--evaluation.watch-every", 0, "at least 1 with --evaluation.stop-on")
 
 
 def _check_exploration(config: Config) -> None:

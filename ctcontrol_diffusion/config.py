@@ -27,6 +27,8 @@ class Digits:
     trained: Literal["conditioning", "all"] = "all"
     """Which weights learn: all, or the class and time embeddings with their projections (how the
     prompt acts), which takes a learning rate about three times as high."""
+    held_out: tuple[str, ...] = ()
+    """Digits that training never draws, evaluated apart as unseen prompts."""
     denoiser: str | None = None
     """Path of a denoiser.safetensors made by `pretrain digits`; the embedded weights if none."""
 
@@ -225,7 +227,7 @@ class Critic:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is measured before and after."""
+    """What is measured before and after, and what is watched on the way."""
 
     steps: tuple[int, ...] = (10, 25, 50, 100)
     """Step counts of the samplers compared."""
@@ -233,6 +235,18 @@ class Evaluation:
     """Samples for every sampler and step count."""
     grid: int = 8
     """Columns of the sample grids."""
+    rewards: tuple[str, ...] = ()
+    """Held-out rewards, named as problem.reward is: evaluated and watched, never trained on."""
+    watch_every: int = 5
+    """Iterations between two looks at a few images of fixed noise: reward, held-out rewards, and
+    statistics of the images, which warn when they drift; 0 for none."""
+    watch_images: int = 64
+    """Images of each look, at the number of steps of the training."""
+    stop_on: str | None = None
+    """One of evaluation.rewards: stop when it no longer rises, and keep the best checkpoint; never
+    if none is given."""
+    patience: int = 5
+    """Looks without a new best after which stop-on stops."""
 
 
 @dataclass(frozen=True)
@@ -258,6 +272,9 @@ class Config:
     number in both keeps the likelihood ratio at 1 before the first update in low precision too."""
     checkpoint_every: int = 5
     """Iterations between two checkpoints."""
+    trackers: tuple[str, ...] = ()
+    """Where metrics and images go besides metrics.jsonl and TensorBoard: wandb, mlflow, comet_ml,
+    swanlab, aim, clearml, dvclive, trackio, or your own as module:Class."""
     rollout: Rollout = field(default_factory=Rollout)
     update: Update = field(default_factory=Update)
     critic: Critic = field(default_factory=Critic)

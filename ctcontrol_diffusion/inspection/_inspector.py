@@ -67,6 +67,27 @@ class Inspector:
     measures: Mapping[str, Callable[[Tensor, Context], Tensor]] = field(default_factory=dict)
     threads: int = 1
 
+    def check(self, plan: Plan) -> None:
+        """Whether every cell of a plan can be computed, before the first one is.
+
+        Raises:
+            CtcontrolError: an incompatible scheduler, too many steps, a prompt that the model does
+                not take, a reward that does not give finite numbers.
+        """
+        for steps in plan.steps:
+            self.grid(steps)
+        for name in plan.samplers:
+            if name not in (SDE, ODE):
+                self.scheduler(name)
+        for texts in plan.groups.values():
+            self.contexts(list(texts))
+        generator = torch.Generator(self.device).manual_seed(plan.seed)
+        x, context = self.problem.initial(2, generator)
+        with torch.no_grad():
+            images = self.clean.decode(x, context)
+        for reward in plan.rewards.values():
+            reward.probe(images, self.clean.prompts(context), self.clean.metadata(context))
+
     def evaluate(self, mean: MeanFunction, progress: Progress) -> list[Row]:
         """A row for every cell of the run's own plan; `progress` is told (done, all)."""
         return self.rows(mean, self.plan, progress)
@@ -74,28 +95,40 @@ class Inspector:
     def rows(self, mean: MeanFunction, plan: Plan, progress: Progress) -> list[Row]:
         """A row for every cell of a plan, in its order."""
         cells = plan.cells()
-        measured = not self.is_reference(mean)
+        found: dict[Cell, Row] = {}
+        for cell, samples in self.measured(mean, cells, plan):
+            found[cell] = samples.row(cell, plan)
+            progress(len(found), len(cells))
+        return [found[cell] for cell in cells]
+
+    def measured(
+        self,
+        mean: MeanFunction,
+        cells: list[Cell],
+        plan: Plan,
+        tell: Callable[[int], None] = lambda images: None,
+    ) -> Iterator[tuple[Cell, Samples]]:
+        """Every cell with its samples, as they are ready; `tell` is given the images just done.
+
+        Raises:
+            CtcontrolError, RewardError: as `samples`.
+        """
+        moved = not self.is_reference(mean)
         if self.threads == 1:
-            rows: list[Row] = []
             for cell in cells:
-                rows.append(self._row(mean, cell, plan, measured))
-                progress(len(rows), len(cells))
-            return rows
+                yield cell, self.samples(mean, cell, plan, measured=moved, tell=tell)
+            return
         # Small networks gain little from threads within an operation: one cell a thread instead.
         # The longest cells go first, so that no thread is left alone with one at the end.
-        order = sorted(range(len(cells)), key=lambda i: -cells[i].steps)
+        order = sorted(cells, key=lambda cell: -cell.steps)
         pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
         try:
-            jobs = {i: pool.submit(self._row, mean, cells[i], plan, measured) for i in order}
-            for done, job in enumerate(as_completed(jobs.values())):
-                job.result()
-                progress(done + 1, len(cells))
+            jobs = {pool.submit(self.samples, mean, c, plan, measured=moved): c for c in order}
+            for job in as_completed(jobs):
+                tell(plan.images)
+                yield jobs[job], job.result()
         finally:
             pool.shutdown(cancel_futures=True)
-        return [jobs[i].result() for i in range(len(cells))]
-
-    def _row(self, mean: MeanFunction, cell: Cell, plan: Plan, measured: bool) -> Row:
-        return self.samples(mean, cell, plan, measured=measured).row(cell, plan)
 
     @torch.no_grad()
     def samples(
@@ -105,9 +138,11 @@ class Inspector:
         plan: Plan,
         *,
         measured: bool,
-        progress: Progress = lambda done, total: None,
+        tell: Callable[[int], None] = lambda images: None,
     ) -> Samples:
         """The images of a cell, measured; `measured` says whether KL is to be simulated or is 0.
+
+        `tell` is given the images of each batch.
 
         Raises:
             CtcontrolError: a prompt or number of steps that the model cannot take.
@@ -123,7 +158,7 @@ class Inspector:
             images, context, kl = self._drawn(mean, problem, cell, size, generator, measured)
             parts.append(self._described(images, context, kl, plan, plan.shown - done))
             done += size
-            progress(done, plan.images)
+            tell(size)
         return Samples.joined(parts)
 
     def _drawn(

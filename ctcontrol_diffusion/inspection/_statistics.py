@@ -11,7 +11,7 @@ from ctcontrol_diffusion.rewards import luminance
 DARK = 0.1
 LEVELS = 4
 """Levels a channel of RGB is cut into; gray is cut into their square."""
-BYTE = 1 / 255
+END = 0.02
 
 
 def image_statistics(images: Float[Tensor, "n c h w"]) -> dict[str, Float[Tensor, "n"]]:
@@ -20,7 +20,8 @@ def image_statistics(images: Float[Tensor, "n c h w"]) -> dict[str, Float[Tensor
     * `dark pixels`: share of pixels whose luminance is below 0.1.
     * `edge density`: mean length of the gradient of luminance between neighbours, per pixel.
     * `color entropy`: −Σ p log₂ p in bits of the colors, cut into 4³ cells (gray: into 16 levels).
-    * `saturated values`: share of pixel values that are 0 or 255 as bytes.
+    * `saturated values`: share of pixel values within 0.02 of black or white. (Not those that are
+      0 or 255: a background that is nearly black crosses that line by the least of changes.)
     """
     return {name: statistic(images) for name, (statistic, _) in STATISTICS.items()}
 
@@ -49,7 +50,7 @@ def _entropy(images: Tensor) -> Tensor:
 
 
 def _saturated(images: Tensor) -> Tensor:
-    ends = (images < BYTE / 2) | (images > 1 - BYTE / 2)
+    ends = (images < END) | (images > 1 - END)
     return ends.float().mean((1, 2, 3))
 
 

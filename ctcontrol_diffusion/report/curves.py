@@ -80,6 +80,7 @@ def figure(
     levels: Sequence[Level] = (),
     x: str = "iteration",
     log: bool = False,
+    whole: bool = True,
 ) -> str:
     """An HTML figure; nothing if no curve has a point.
 
@@ -89,11 +90,12 @@ def figure(
         levels: lines to compare with.
         x: what the abscissa is.
         log: make the ordinate logarithmic if the values span decades.
+        whole: mark the abscissa at whole numbers only.
     """
     shown = [curve for curve in curves if any(value is not None for value in curve.y)]
     if not shown:
         return ""
-    svg = _svg(title, shown, levels, x, log and _spans_decades(shown))
+    svg = _svg(title, shown, levels, x, log and _spans_decades(shown), whole)
     keys = [(curve.name, color) for curve, color in zip(shown, _LINES.values(), strict=False)]
     legend = "".join(
         f'<span class="legend"><span class="key" style="background: var({color})"></span>'
@@ -112,7 +114,9 @@ def figures(*some: str) -> str:
     return f'<div class="curves">{body}</div>' if body else ""
 
 
-def _svg(title: str, curves: list[Curve], levels: Sequence[Level], x: str, log: bool) -> str:
+def _svg(
+    title: str, curves: list[Curve], levels: Sequence[Level], x: str, log: bool, whole: bool
+) -> str:
     with rc_context({**_STYLE, "svg.hashsalt": title}):
         drawing = Figure(figsize=(5.2, 2.7), layout="constrained")
         canvas = FigureCanvasSVG(drawing)
@@ -129,7 +133,7 @@ def _svg(title: str, curves: list[Curve], levels: Sequence[Level], x: str, log: 
         if log:
             axes.set_yscale("log")
         axes.set_xlabel(x)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=whole, nbins=8))
         axes.margins(x=0.02)
         buffer = io.StringIO()
         canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})

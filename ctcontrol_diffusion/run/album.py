@@ -85,8 +85,11 @@ class Album:
     device: torch.device
     micro_batch: int | None = None
 
-    def add(self, iterations: int) -> None:
-        """Draw with the policy as it is after `iterations` iterations, and compare with before."""
+    def add(self, iterations: int) -> Path:
+        """Draw with the policy as it is after `iterations` iterations, and compare with before.
+
+        Returns the file of the comparison, which there is none of before the first iteration.
+        """
         tiles = self.drawn()
         write_tiles(self.folder / "tiles", iterations, tiles)
         before = read_tiles(self.folder / "tiles", 0)
@@ -94,6 +97,7 @@ class Album:
             titles = ("before", f"after {iterations} iterations")
             content = comparison(before, tiles, titles)
             write_atomically(self.folder / f"{iterations:06d}.png", content)
+        return self.folder / f"{iterations:06d}.png"
 
     def has(self, iterations: int) -> bool:
         """Whether these pictures are there."""

@@ -130,6 +130,12 @@ def load_policy(checkpoint: Path, experiment: Experiment) -> None:
     module.load_state_dict(saved, strict=False)
 
 
+def policy_digest(checkpoint: Path) -> str:
+    """SHA-256 of the saved policy, which tells models apart; raises like `load_checkpoint`."""
+    manifest, _ = _verified(checkpoint)
+    return manifest["sha256"]["policy.safetensors"]
+
+
 def _content(experiment: Experiment) -> tuple[dict[str, bytes], dict[str, Any]]:
     content: dict[str, bytes] = {}
     optimizers: dict[str, Any] = {}

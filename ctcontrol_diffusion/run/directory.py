@@ -44,7 +44,7 @@ class RunDirectory:
     @property
     def keeper(self) -> Keeper:
         """checkpoints/."""
-        return Keeper(self.path / "checkpoints")
+        return Keeper(self.path / "checkpoints", self.config.evaluation.stop_on)
 
     @property
     def metrics(self) -> Metrics:

@@ -12,6 +12,7 @@ from ctcontrol_diffusion.run.checkpoint import (
     save_checkpoint,
     set_aside,
 )
+from ctcontrol_diffusion.run.looks import looks
 from ctcontrol_diffusion.run.metrics import Record
 
 KEPT = 2
@@ -19,10 +20,16 @@ KEPT = 2
 
 
 class Keeper:
-    """The folder checkpoints/ of a run."""
+    """The folder checkpoints/ of a run.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: that one.
+        judged_by: the held-out reward that says which is best; the mean return if None.
+    """
+
+    def __init__(self, folder: Path, judged_by: str | None = None) -> None:
         self.folder = folder
+        self.judged_by = judged_by
 
     def numbers(self) -> list[int]:
         """Iterations done at each checkpoint, ascending."""
@@ -35,7 +42,14 @@ class Keeper:
         return self.folder / f"{number:06d}"
 
     def best(self, records: list[Record]) -> int | None:
-        """The checkpoint with the highest mean return, as the *next* rollout measured it."""
+        """The checkpoint with the highest mean return, as the *next* rollout measured it.
+
+        Or with the highest mean of the held-out reward `judged_by`.
+        """
+        if self.judged_by is not None:
+            seen = dict(looks(records, self.judged_by))
+            there = [number for number in self.numbers() if number in seen]
+            return max(there, key=lambda number: (seen[number], -number)) if there else None
         scores = {
             record["iteration"]: record["returns"]["mean"]
             for record in records

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from ctcontrol import Iteration
 from ctcontrol_diffusion.build import Experiment
 from ctcontrol_diffusion.run.album import Album
-from ctcontrol_diffusion.run.checkpoint import Counters
+from ctcontrol_diffusion.run.checkpoint import Counters, load_policy
 from ctcontrol_diffusion.run.directory import RunDirectory
 from ctcontrol_diffusion.run.interrupts import Interrupts, Stopped
 from ctcontrol_diffusion.run.journal import Journal
+from ctcontrol_diffusion.run.looks import best_look, gave_up
 from ctcontrol_diffusion.run.metrics import Record, record_of
 from ctcontrol_diffusion.run.progress import Voice
 from ctcontrol_diffusion.run.table import facts_to_json, rows_to_json
+from ctcontrol_diffusion.run.trackers import Trackers
+from ctcontrol_diffusion.run.watch import Watch
 
 PICTURES = 4
 """How often a run is drawn on its way; each costs about a third of an iteration."""
@@ -29,12 +32,14 @@ class Run:
         experiment: freshly built, before any checkpoint is loaded.
         voice: tells how far it is.
         interrupts: when it may stop.
+        trackers: told of every iteration, besides the run's own files.
     """
 
     directory: RunDirectory
     experiment: Experiment
     voice: Voice
     interrupts: Interrupts
+    trackers: Trackers | None = None
 
     def complete(self) -> None:
         """Do whatever is not done yet.
@@ -62,42 +67,76 @@ class Run:
         album = self._album()
         if album is not None and not album.has(0):
             album.add(0)
+        self._watch().begin()
 
     def _measure_after(self) -> None:
         setting = self.experiment.setting
         if "after" not in self.directory.evaluation():
+            self._take_the_best()
             with self.voice.stage("evaluation after") as tick:
                 rows = setting.evaluate(setting.mean, tick)
                 self.directory.keep_evaluation(after=rows_to_json(rows))
 
     def _train(self, counters: Counters) -> None:
         total = self.directory.config.iterations
-        with closing(Journal(self.directory, counters.iterations)) as journal:
-            if counters.iterations >= total:
+        watch = self._watch()
+        with closing(Journal(self.directory, counters.iterations, self.trackers)) as journal:
+            if counters.iterations >= total or self._gave_up(journal):
                 return
             iterations = self.experiment.iterations(counters.iterations)
             with self.voice.training(counters.iterations, total) as tell:
-                while counters.iterations < total:
+                while counters.iterations < total and not self._gave_up(journal):
                     with self.interrupts.deferred():
                         record, counters = _timed(iterations, counters)
-                        journal.add(record)
+                        journal.add(record | watch.look(counters.iterations))
                         tell(record)
-                        if self._due(counters.iterations):
+                        if self._due(counters.iterations, journal):
                             self._keep(counters, journal)
                     if self.interrupts.waiting:
-                        if not self._due(counters.iterations):
+                        if not self._due(counters.iterations, journal):
                             self._keep(counters, journal)
                         raise Stopped
 
-    def _due(self, iterations: int) -> bool:
+    def _due(self, iterations: int, journal: Journal) -> bool:
         config = self.directory.config
-        return iterations == config.iterations or iterations % config.checkpoint_every == 0
+        regular = iterations == config.iterations or iterations % config.checkpoint_every == 0
+        return regular or self._gave_up(journal) or self._best(journal.records) == iterations
+
+    def _watch(self) -> Watch:
+        return Watch(self.directory.path, self.experiment, self.voice.warn)
+
+    def _best(self, records: list[Record]) -> int | None:
+        stop_on = self.directory.config.evaluation.stop_on
+        return None if stop_on is None else best_look(records, stop_on)
+
+    def _gave_up(self, journal: Journal) -> bool:
+        return gave_up(journal.records, self.directory.config.evaluation)
+
+    def _take_the_best(self) -> None:
+        """Go on with the checkpoint that the held-out reward calls best, if one decides."""
+        evaluation, keeper = self.directory.config.evaluation, self.directory.keeper
+        records = self.directory.metrics.read()
+        best = None if evaluation.stop_on is None else keeper.best(records)
+        if best is None:
+            return
+        load_policy(keeper.path(best), self.experiment)
+        how = "stopped early" if gave_up(records, evaluation) else "did all iterations"
+        self.voice.say(
+            f"{how} after iteration {len(records)}; {evaluation.stop_on} was highest after "
+            f"iteration {best}, whose checkpoint is evaluated and is what `best` means"
+        )
+        self.directory.keep_evaluation(best={"iterations": best, "by": evaluation.stop_on})
+        album = self._album()
+        if album is not None:
+            album.add(best)
 
     def _keep(self, counters: Counters, journal: Journal) -> None:
         # The checkpoint comes last: whatever is missing when it is there stays missing.
         album = self._album()
         if album is not None and self._worth_a_picture(counters.iterations):
-            album.add(counters.iterations)
+            shown = album.add(counters.iterations)
+            if self.trackers is not None:
+                self.trackers.show(counters.iterations, shown)
         journal.flush()
         self.directory.keeper.save(self.experiment, counters, journal.records)
 

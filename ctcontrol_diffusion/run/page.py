@@ -12,7 +12,14 @@ from ctcontrol_diffusion.report.tiles import Tiles
 from ctcontrol_diffusion.run.album import moments, read_tiles
 from ctcontrol_diffusion.run.config_file import config_to_json
 from ctcontrol_diffusion.run.directory import RunDirectory
+from ctcontrol_diffusion.run.evaluation_blocks import (
+    comparison_table,
+    kl_curves,
+    statistics_table,
+    watched_curves,
+)
 from ctcontrol_diffusion.run.files import to_json, write_atomically
+from ctcontrol_diffusion.run.looks import alarms
 from ctcontrol_diffusion.run.metrics import Record
 from ctcontrol_diffusion.run.table import Cell, compare
 from ctcontrol_diffusion.run.wording import clock, pair, plain
@@ -34,10 +41,17 @@ def report(directory: RunDirectory) -> str:
         f"{directory.preset}: {config.algorithm}, {len(records)} iterations",
         _lead(directory, records),
         _headline(directory, evaluation),
+        b.section("Warnings", *_warnings(records)),
         b.section("Samples, before and after", *_samples(directory)),
-        b.section("Evaluation", _table(evaluation)),
+        b.section("Evaluation", comparison_table(compare(evaluation)), *_best(evaluation)),
         b.section("Yardsticks", _facts(evaluation)),
         b.section("Training", _curves(records, evaluation)),
+        b.section("Watched on the way", watched_curves(records)),
+        b.section("KL to the pretrained model, step by step", kl_curves(_rows(evaluation))),
+        b.section(
+            "Image statistics",
+            statistics_table(evaluation.get("before", []), evaluation.get("after", [])),
+        ),
         b.section("The way there", *_film(directory)),
         b.section("Repeat it", b.code(directory.command), *_details(directory)),
     )
@@ -78,13 +92,32 @@ def _card(name: str, before: Cell, after: Cell, where: str) -> b.Card:
     return b.Card(plain(name), value, error, was, where)
 
 
-def _table(evaluation: dict[str, Any]) -> str:
-    both = compare(evaluation)
-    return b.table(
-        [plain(label) for label in both.labels],
-        [b.Column(plain(number), ("before", "after")) for number in both.numbers],
-        [(names, [pair(*side) for cell in cells for side in cell]) for names, cells in both.rows],
-    )
+def _rows(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    return evaluation.get("after", evaluation.get("before", []))
+
+
+def _warnings(records: list[Record]) -> list[str]:
+    """What the last look found to have drifted."""
+    return [
+        b.note(
+            f"{plain(name)} moved by {pair(drift['shift'], drift['stderr'])}, "
+            f"{abs(drift['size']):.1f} times the spread of the pretrained model's images: a reward "
+            "may be exploited instead of followed; look at the samples."
+        )
+        for name, drift in alarms(records).items()
+    ]
+
+
+def _best(evaluation: dict[str, Any]) -> list[str]:
+    if "best" not in evaluation:
+        return []
+    best = evaluation["best"]
+    return [
+        b.note(
+            f"After: the checkpoint of iteration {best['iterations']}, at which the held-out "
+            f"reward {best['by']} was highest."
+        )
+    ]
 
 
 def _facts(evaluation: dict[str, Any]) -> str:

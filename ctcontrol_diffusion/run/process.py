@@ -20,6 +20,7 @@ from ctcontrol_diffusion.run.loop import Run
 from ctcontrol_diffusion.run.page import write_report
 from ctcontrol_diffusion.run.progress import voice_for
 from ctcontrol_diffusion.run.table import print_evaluation
+from ctcontrol_diffusion.run.trackers import Trackers, check_trackers
 
 
 def start(preset: str, config: Config, folder: Path | None) -> int:
@@ -29,6 +30,7 @@ def start(preset: str, config: Config, folder: Path | None) -> int:
         CtcontrolError: the folder or the config cannot be used; nothing was written.
     """
     folder = new_folder(folder, preset)
+    check_trackers(config.trackers)
     experiment = _built(config)
     plan = _plan(experiment)
     directory = create(folder, preset, config, fingerprint_of(experiment))
@@ -65,11 +67,15 @@ def _finish(directory: RunDirectory, make: Callable[[], Experiment]) -> int:
             has_kl=setting.problem.regularizer is not None,
         )
         stopped = False
+        kinds = check_trackers(directory.config.trackers)
+        trackers = Trackers(kinds, directory, voice.warn)
         try:
             try:
-                Run(directory, experiment, voice, interrupts).complete()
+                Run(directory, experiment, voice, interrupts, trackers).complete()
             except Stopped:
                 stopped = True
+            finally:
+                trackers.close()
             write_report(directory)
         except CheckpointError:
             raise
@@ -85,7 +91,10 @@ def _finish(directory: RunDirectory, make: Callable[[], Experiment]) -> int:
 
 def _built(config: Config) -> Experiment:
     torch.set_num_threads(config.threads)
-    return build(config)
+    experiment = build(config)
+    if experiment.setting.inspector is not None:
+        experiment.setting.inspector.check(experiment.setting.inspector.plan)
+    return experiment
 
 
 def _same(directory: RunDirectory) -> Experiment:

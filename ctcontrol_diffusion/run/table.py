@@ -1,6 +1,7 @@
 """The evaluation as a table: before and after side by side."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
@@ -32,19 +33,28 @@ class Comparison:
 
 def rows_to_json(rows: list[Row]) -> list[dict[str, Any]]:
     """For evaluation.json."""
-    return [
-        {
-            "labels": row.labels,
-            "numbers": {k: {"value": v, "stderr": e} for k, (v, e) in row.numbers.items()},
-        }
-        for row in rows
-    ]
+    return [row_to_json(row) for row in rows]
+
+
+def row_to_json(row: Row) -> dict[str, Any]:
+    """One line with what is behind it, as far as there is anything."""
+    behind = {
+        "statistics": _numbers(row.statistics),
+        "kl_steps": [{"value": v, "stderr": e} for v, e in row.kl_steps],
+        "prompts": [asdict(prompt) for prompt in row.prompts],
+    }
+    return {"labels": dict(row.labels), "numbers": _numbers(row.numbers)} | {
+        name: part for name, part in behind.items() if part
+    }
+
+
+def _numbers(some: Mapping[str, Cell]) -> dict[str, Any]:
+    return {name: {"value": value, "stderr": stderr} for name, (value, stderr) in some.items()}
 
 
 def facts_to_json(facts: Facts) -> dict[str, Any]:
     """For evaluation.json."""
-    numbers = {k: {"value": v, "stderr": e} for k, (v, e) in facts.numbers.items()}
-    return {"numbers": numbers, "texts": facts.texts}
+    return {"numbers": _numbers(facts.numbers), "texts": facts.texts}
 
 
 def compare(evaluation: dict[str, Any]) -> Comparison:

@@ -73,6 +73,7 @@ def cifar10(
             steps=config.evaluation.steps,
             images=config.evaluation.images,
             samplers=("SDE", "ODE", *problem.schedulers),
+            rewards={name: load(name) for name in config.evaluation.rewards},
             real=real_images(problem.features, problem.real, device),
         ),
         scheduler=scheduler,

@@ -62,19 +62,21 @@ def digits(
     reference = GaussianPolicy(frozen(copy.deepcopy(score)))
     if problem.trained == "conditioning":
         train_conditioning(score)
-    seen = tuple(str(k) for k in range(CLASSES))
-    pictures = Pictures(LastStep(reference, schedule), prompts, contexts, seen)
+    held_out = tuple(sorted(set(problem.held_out)))
+    seen = tuple(str(k) for k in range(CLASSES) if str(k) not in held_out)
+    initial = _Initial(device, tuple(map(int, seen)))
+    pictures = Pictures(LastStep(reference, schedule), prompts, contexts, seen, held_out)
     classifier = load_classifier("reward").to(device)
     load = partial(load_reward, classifier=classifier, device=str(device))
     function = load(problem.reward)
     clean = TerminalImageReward(function, lambda x, _: to_image(x), prompts, _metadata)
     terminal = replace(clean, decode=pictures.decode)
-    terminal.probe(*_Initial(device)(4, torch.Generator(device).manual_seed(0)))
+    terminal.probe(*initial(4, torch.Generator(device).manual_seed(0)))
     data = digits_data("all")
     control = ControlProblem(
         sde=ReverseSDE(schedule),
         reward=TerminalReward(terminal, beside=True),
-        initial=_Initial(device),
+        initial=initial,
         horizon=schedule.horizon,
         regularizer=PathKL(reference, problem.kl_weight),
     )
@@ -95,6 +97,8 @@ def digits(
         plan=Plan(
             steps=config.evaluation.steps,
             images=config.evaluation.images,
+            groups={"seen": seen, "unseen": held_out} if held_out else {},
+            rewards={name: load(name) for name in config.evaluation.rewards},
             real=RealImages(judge.features, real, "the judge"),
         ),
         scheduler=partial(scheduler_named, original=noise_scheduler()),
@@ -153,13 +157,16 @@ def contexts(texts: list[str]) -> Tensor:
 
 @dataclass(frozen=True)
 class _Initial:
-    """N(0, I) and every digit equally often, in an order that starts anywhere."""
+    """N(0, I) and every digit that is trained equally often, in an order that starts anywhere."""
 
     device: torch.device
+    digits: tuple[int, ...] = tuple(range(CLASSES))
 
     def __call__(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        first = torch.randint(CLASSES, (), generator=generator, device=self.device)
-        labels = (torch.arange(batch, device=self.device) + first) % CLASSES
+        count = len(self.digits)
+        first = torch.randint(count, (), generator=generator, device=self.device)
+        turn = (torch.arange(batch, device=self.device) + first) % count
+        labels = torch.tensor(self.digits, device=self.device)[turn]
         noise = torch.randn(batch, *SHAPE, generator=generator, device=self.device)
         return noise, labels
 
@@ -196,10 +203,11 @@ class _Yardstick:
         path = self._sampled(self.reference, YARDSTICK_IMAGES)
         right = self.judge.right(self.decode(path.final, path.context), path.context)
         labels = path.context
-        share = torch.stack([right[labels == k].mean() for k in range(CLASSES)]).clamp_min(1e-3)
-        count = torch.stack([(labels == k).sum() for k in range(CLASSES)])
-        # delta method: sd of −log p̂ is sqrt((1 − p)/(p n)); the mean over prompts divides by 10
-        error = float(((1 - share) / (share * count)).sum().sqrt() / CLASSES)
+        drawn = labels.unique()
+        share = torch.stack([right[labels == k].mean() for k in drawn]).clamp_min(1e-3)
+        count = torch.stack([(labels == k).sum() for k in drawn])
+        # delta method: sd of −log p̂ is sqrt((1 − p)/(p n)); over prompts by their number
+        error = float(((1 - share) / (share * count)).sum().sqrt() / len(drawn))
         mean = Estimate.of(right)
         progress(1, 1)
         return Facts(
