@@ -120,20 +120,28 @@ def sample_with(
     Raises:
         CtcontrolError: a number of steps that the scheduler cannot do.
     """
-    check_count("steps", steps)
+    set_steps(scheduler, steps, noise.device)
 
     def asked(time: Tensor, x: Tensor) -> Tensor:
         return score.output(time.to(x).expand(len(x)), x, context)
 
+    return _walk(scheduler, asked, noise, generator)
+
+
+def set_steps(scheduler: Any, steps: int, device: torch.device) -> None:
+    """Make a scheduler ready for so many steps; raises `CtcontrolError` if it cannot do them."""
+    check_count("steps", steps)
+    most = scheduler.config.get("num_train_timesteps", steps)
     try:
+        if steps > most:  # some schedulers would give NaN instead
+            raise ValueError(f"the model has {most} noise levels; take fewer steps")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            scheduler.set_timesteps(steps, device=noise.device)
+            scheduler.set_timesteps(steps, device=device)
     except ValueError as error:
         raise CtcontrolError(
             f"{type(scheduler).__name__} cannot do {steps} steps: {str(error).splitlines()[0]}"
         ) from error
-    return _walk(scheduler, asked, noise, generator)
 
 
 def _walk(

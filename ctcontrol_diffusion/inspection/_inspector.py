@@ -26,7 +26,7 @@ from ctcontrol_diffusion.inspection._row import Progress, Row
 from ctcontrol_diffusion.inspection._samples import Samples
 from ctcontrol_diffusion.inspection._statistics import image_statistics
 from ctcontrol_diffusion.rewards import CheckedReward, TerminalImageReward
-from ctcontrol_diffusion.schedulers import sample_with
+from ctcontrol_diffusion.schedulers import sample_with, set_steps
 from ctcontrol_diffusion.solvers import DDIM
 
 SEED = 20_000
@@ -78,7 +78,9 @@ class Inspector:
             self.grid(steps)
         for name in plan.samplers:
             if name not in (SDE, ODE):
-                self.scheduler(name)
+                scheduler = self.scheduler(name)
+                for steps in plan.steps:
+                    set_steps(scheduler, steps, self.device)
         for texts in plan.groups.values():
             self.contexts(list(texts))
         generator = torch.Generator(self.device).manual_seed(plan.seed)

@@ -52,13 +52,13 @@ class Samples:
         spread, error = diversity(self.features, self.texts)
         if spread == spread:
             numbers["diversity"] = (spread, error)
-        several = len(set(self.texts)) > 1
+        prompted = bool(cell.prompts) or len(set(self.texts)) > 1
         return Row(
             cell.labels,
             numbers,
             {k: pair(v) for k, v in self.values.items() if k in STATISTICS},
             () if self.kl_steps is None else tuple(map(pair, self.kl_steps)),
-            tuple(prompt_statistics(self.texts, self.values["reward"])) if several else (),
+            tuple(prompt_statistics(self.texts, self.values["reward"])) if prompted else (),
         )
 
 

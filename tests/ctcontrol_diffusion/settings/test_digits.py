@@ -67,7 +67,11 @@ VARIANTS = {
     ),
     "ddpo": replace(TINY, algorithm="ddpo", seed=3),
     "ddpo, file sizes": replace(
-        TINY, algorithm="ddpo", problem=c.Digits(reward="jpeg-incompressibility", kl_weight=0.0)
+        TINY,
+        algorithm="ddpo",
+        problem=c.Digits(
+            reward="jpeg-incompressibility", kl_weight=0.0, held_out=("8", "9")
+        ),
     ),
     "file sizes, temporal difference": replace(
         TINY,
@@ -86,6 +90,14 @@ VARIANTS = {
         algorithm="pathwise",
         problem=c.Digits(reward="brightness"),
         rollout=replace(ROLLOUT, exploration=0.0),
+        evaluation=replace(
+            TINY.evaluation,
+            rewards=("symmetry",),
+            watch_every=1,
+            watch_images=8,
+            stop_on="symmetry",
+            patience=2,
+        ),
         critic=critic(fit="temporal-difference", link="linear"),
     ),
     "tower": replace(TINY, critic=critic(design="tower", second="denoised", tower_share=0.5)),
@@ -117,7 +129,7 @@ def test_the_variants_exercise_every_choice() -> None:
         assert check_config(variant) is variant
         for name, _, value in leaves(variant):
             seen.setdefault(name, set()).add(value)
-    elsewhere = {"threads", "device", "checkpoint_every", "problem.denoiser"}
+    elsewhere = {"threads", "device", "checkpoint_every", "trackers", "problem.denoiser"}
     for name, kind, default in leaves(c.Config()):
         if name not in elsewhere:
             assert seen[name] - {default}, f"no variant changes {name}"
