@@ -41,5 +41,10 @@ NAMES = {"kl": "KL", "frechet": "Fréchet distance"}
 
 
 def plain(name: str) -> str:
-    """A field's name as words: `value_loss` is `value loss`, `ideal_kl` is `ideal KL`."""
+    """A field's name as words: `value_loss` is `value loss`, `ideal_kl` is `ideal KL`.
+
+    The names of rewards that hold paths or modules stay as they are.
+    """
+    if any(sign in name for sign in ":/=,"):
+        return name
     return " ".join(NAMES.get(word, word) for word in name.split("_"))

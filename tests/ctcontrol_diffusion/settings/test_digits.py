@@ -69,9 +69,7 @@ VARIANTS = {
     "ddpo, file sizes": replace(
         TINY,
         algorithm="ddpo",
-        problem=c.Digits(
-            reward="jpeg-incompressibility", kl_weight=0.0, held_out=("8", "9")
-        ),
+        problem=c.Digits(reward="jpeg-incompressibility", kl_weight=0.0, held_out=("8", "9")),
     ),
     "file sizes, temporal difference": replace(
         TINY,
