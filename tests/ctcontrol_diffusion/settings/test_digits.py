@@ -21,6 +21,7 @@ from ctcontrol_diffusion.settings import digits
 from ctcontrol_diffusion.solvers import DDIM
 from tests.helpers import normal, seeded
 
+LOOKS = c.Evaluation((2, 4), 20, 2, ("symmetry",), 1, 8, stop_on="symmetry", patience=2)
 ROLLOUT = c.Rollout(steps=4, batch=8)
 UPDATE = c.Update(minibatch=16, warmup=1)
 CRITIC = c.Critic(minibatch=16, width=8, policy_waits=1)
@@ -65,18 +66,16 @@ VARIANTS = {
         update=update(advantage="monte-carlo", clip_norm=0.1, learning_rate=1e-4),
         critic=critic(link="cos-one-minus-cos", fit="monte-carlo", epochs=1, learning_rate=1e-2),
     ),
-    "ddpo": replace(TINY, algorithm="ddpo", seed=3),
+    "ddpo": replace(TINY, algorithm="ddpo", seed=3, problem=c.Digits(held_out=("8", "9"))),
     "ddpo, file sizes": replace(
-        TINY,
-        algorithm="ddpo",
-        problem=c.Digits(reward="jpeg-incompressibility", kl_weight=0.0, held_out=("8", "9")),
+        TINY, algorithm="ddpo", problem=c.Digits(reward="jpeg-incompressibility", kl_weight=0.0)
     ),
     "file sizes, temporal difference": replace(
         TINY,
         problem=c.Digits(reward="jpeg-compressibility"),
         update=update(advantage="temporal-difference"),
     ),
-    "pathwise": replace(TINY, algorithm="pathwise"),
+    "pathwise": replace(TINY, algorithm="pathwise", evaluation=LOOKS),
     "pathwise, full gradient": replace(
         TINY,
         algorithm="pathwise",
@@ -88,14 +87,6 @@ VARIANTS = {
         algorithm="pathwise",
         problem=c.Digits(reward="brightness"),
         rollout=replace(ROLLOUT, exploration=0.0),
-        evaluation=replace(
-            TINY.evaluation,
-            rewards=("symmetry",),
-            watch_every=1,
-            watch_images=8,
-            stop_on="symmetry",
-            patience=2,
-        ),
         critic=critic(fit="temporal-difference", link="linear"),
     ),
     "tower": replace(TINY, critic=critic(design="tower", second="denoised", tower_share=0.5)),
@@ -154,8 +145,7 @@ def moved(before: dict[str, Tensor], module: nn.Module) -> set[str]:
     return {n for n, p in module.named_parameters() if not torch.equal(p, before[n])}
 
 
-def quiet(done: int, of: int) -> None:
-    pass
+quiet = lambda done, of: None
 
 
 @pytest.mark.parametrize("name", VARIANTS)
