@@ -36,7 +36,9 @@ _SD15 = Config(
     # The ratio is the mean over the 16,384 numbers of a latent, and its clip and the learning rate
     # of factors of rank 4 are those that ddpo-pytorch's configs have for it.
     update=Update(learning_rate=3e-4, log_ratio_scale=2**-14, clip=1e-4, minibatch=1600),
-    critic=Critic(learning_rate=3e-4, minibatch=400),
+    # A head on what the rollout computed anyway; decoding and judging every step would cost more
+    # than the rollout itself.
+    critic=Critic(design="features", first="none", link="const", learning_rate=3e-4, minibatch=400),
     evaluation=Evaluation(steps=(10, 25, 50), images=64, grid=4),
 )
 _SD15_AESTHETIC = replace(_SD15, problem=StableDiffusion(reward="aesthetic"))
