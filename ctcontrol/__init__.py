@@ -99,6 +99,8 @@ from ctcontrol._value import Jet as Jet
 from ctcontrol._value import PinnedValue as PinnedValue
 from ctcontrol._value import QuadraticStateValue as QuadraticStateValue
 from ctcontrol._value import Value as Value
+from ctcontrol._value_estimate import ValueEstimate as ValueEstimate
+from ctcontrol._value_estimate import estimate_value as estimate_value
 from ctcontrol._volatility import DenseVolatility as DenseVolatility
 from ctcontrol._volatility import DiagonalVolatility as DiagonalVolatility
 from ctcontrol._volatility import ScalarVolatility as ScalarVolatility

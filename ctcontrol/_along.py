@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ctcontrol._tensor import inner, rows_of
+from ctcontrol._tensor import rows_of
 from ctcontrol._trajectory import Trajectory, Transitions
 from ctcontrol._typing import Context, State, Time
 from ctcontrol._value import Value
@@ -43,6 +43,27 @@ def gradients_along(value: Value, trajectory: Trajectory, *, through_mean: bool)
     return flat.reshape(trajectory.states[:-1].shape)
 
 
+def slopes_along(
+    value: Value, trajectory: Trajectory, direction: Tensor, *, through_mean: bool
+) -> Tensor:
+    """⟨direction, ∇V⟩ at the nodes 0 … N − 1, (steps, batch), detached.
+
+    `direction` is (steps, batch, *state); `through_mean` is as in `gradients_along`, whose inner
+    products these are. A value may know them without ∇V (`Value.along`).
+    """
+    rows, flat = trajectory.transitions(), direction.flatten(0, 1)
+    slopes = rows.over(
+        lambda i: (value if through_mean else _given(value, rows, i)).along(
+            rows.t0[i],
+            rows.x[i],
+            flat[i],
+            rows_of(rows.context, i),
+            None if through_mean else rows.law.mean[i],
+        )
+    )
+    return slopes.reshape(trajectory.steps, trajectory.batch)
+
+
 def _given(value: Value, rows: Transitions, i: Tensor) -> Value:
     return value if rows.notes is None else value.given(rows.notes[i])
 
@@ -62,10 +83,7 @@ def martingale_along(value: Value, trajectory: Trajectory, *, through_mean: bool
 
     The part of V's change over a step that the simulator's own noise made, to first order.
     """
-    gradient = gradients_along(value, trajectory, through_mean=through_mean)
-    with torch.no_grad():
-        flat = inner(gradient.flatten(0, 1), trajectory.innovations.flatten(0, 1))
-    return flat.reshape(trajectory.steps, trajectory.batch)
+    return slopes_along(value, trajectory, trajectory.innovations, through_mean=through_mean)
 
 
 @torch.no_grad()

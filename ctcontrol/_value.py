@@ -1,14 +1,17 @@
 """Value functions with derivatives, and the pinned form whose terminal condition is exact."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ctcontrol._link import Link
+from ctcontrol._tangent import tangent
 from ctcontrol._tensor import inner
 from ctcontrol._typing import Action, Context, Scalar, State, Time
 
@@ -142,20 +145,31 @@ class PinnedValue(Value):
         guess: (t, x, context, mean action or None) -> (batch,); its parameters stay frozen.
         residual: (t, x, context) -> (batch,), a module; or an `InformedResidual`.
         link: the coefficients.
+        derivative: how `along` differentiates. `reverse` makes ∇V by backpropagation, which keeps
+            all that lies between; `forward` the derivative in the one direction, which keeps
+            nothing. Where an operation has none of it, a warning says so and reverse is taken.
     """
 
-    def __init__(self, guess: Guess, residual: Residual | InformedResidual, link: Link) -> None:
+    def __init__(
+        self,
+        guess: Guess,
+        residual: Residual | InformedResidual,
+        link: Link,
+        *,
+        derivative: Literal["reverse", "forward"] = "reverse",
+    ) -> None:
         super().__init__()
         self._guess = (guess,)  # in a tuple: not a submodule, so never trained, never saved
         self.residual = residual
         self.link = link
         self._notes: tuple[Tensor | None] = (None,)
+        self._derivative = [derivative]  # in a list: shared by all that `given` makes
 
     def given(self, notes: Tensor | None) -> "PinnedValue":
         if not isinstance(self.residual, InformedResidual):
             return self
         bound = PinnedValue(self._guess[0], self.residual, self.link)
-        bound._notes = (notes,)
+        bound._notes, bound._derivative = (notes,), self._derivative
         return bound
 
     def at(self, t: Time, x: State, context: Context, mean: Action | None = None) -> Scalar:
@@ -164,3 +178,19 @@ class PinnedValue(Value):
         if isinstance(self.residual, InformedResidual):
             return known + c_out * self.residual(t, x, context, mean, *self._notes)
         return known + c_out * self.residual(t, x, context)
+
+    def along(
+        self, t: Time, x: State, direction: State, context: Context, mean: Action | None = None
+    ) -> Scalar:
+        if self._derivative[0] == "forward":
+            try:
+                return tangent(lambda y: self.at(t, y, context, mean), x, direction)
+            except NotImplementedError as error:
+                self._derivative[0] = "reverse"
+                reason = str(error).partition(". ")[0]
+                warnings.warn(
+                    f"the value cannot be differentiated in forward mode ({reason}); reverse mode "
+                    "is taken from now on, which gives the same numbers",
+                    stacklevel=2,
+                )
+        return super().along(t, x, direction, context, mean)

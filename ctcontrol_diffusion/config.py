@@ -211,6 +211,9 @@ class Critic:
     gradient: Literal["approximate", "full"] = "approximate"
     """∇V of noise-aware and closed-form advantages: through the network inside the denoised
     image, or not."""
+    derivative: Literal["reverse", "forward"] = "reverse"
+    """How slopes of V in a direction are computed (not pathwise): reverse, by backpropagation; or
+    forward, which keeps nothing of what lies between and takes less memory. Same numbers."""
     learning_rate: float = 1e-3
     """Step of Adam on the residual's weights, > 0."""
     decay: Literal["cosine", "none"] = "cosine"
@@ -222,7 +225,8 @@ class Critic:
     width: int = 128
     """Hidden units of the learned term (not of a tower)."""
     policy_waits: int = 2
-    """Iterations in which only the value learns."""
+    """Iterations at the start in which only the value learns: its pretraining, by rollout.batch
+    images of the pretrained model each. Counted, reported and resumed like all others."""
 
 
 @dataclass(frozen=True)

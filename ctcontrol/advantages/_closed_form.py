@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ctcontrol._along import gradients_along
+from ctcontrol._along import gradients_along, slopes_along
 from ctcontrol._checks import CtcontrolError
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._problem import ControlProblem
@@ -44,12 +44,13 @@ class ActionAdvantage:
     ) -> Tensor:
         value = needed(value, self)
         require_uncontrolled(problem, type(self).__name__)
-        gradient = gradients_along(value, trajectory, through_mean=self.through_mean)
         with torch.no_grad():
             rows = trajectory.transitions()
-            slopes = gradient.flatten(0, 1)
-            rate = action_terms(problem, solver, rows, slopes, rows.action)
-        return rate.reshape(trajectory.steps, trajectory.batch)
+            moved = displacement(problem, solver, rows, rows.action)
+            reward = running_difference(problem, rows, rows.action).reshape_as(trajectory.rewards)
+        direction = moved.reshape_as(trajectory.states[:-1])
+        slope = slopes_along(value, trajectory, direction, through_mean=self.through_mean)
+        return slope / trajectory.lengths + reward
 
 
 @dataclass(frozen=True)
@@ -104,13 +105,26 @@ def action_terms(
 
     It is 0 at the mean, which keeps the differences of nearby actions accurate.
     """
-    ends, running = (rows.t0, rows.t1, rows.x), problem.reward.running
+    moved = displacement(problem, solver, rows, action)
+    reward = running_difference(problem, rows, action)
+    return inner(moved, gradient) / (rows.t1 - rows.t0) + reward
+
+
+def displacement(
+    problem: ControlProblem, solver: Solver, rows: Transitions, action: Action
+) -> State:
+    """m(a) − m(μ): how far the action moves the mean of the step, (rows, *state)."""
+    ends = rows.t0, rows.t1, rows.x
     taken = solver.mean(problem.sde, *ends, action, rows.context)
-    center = solver.mean(problem.sde, *ends, rows.law.mean, rows.context)
-    reward = running(rows.t0, rows.x, action, rows.context) - running(
+    return taken - solver.mean(problem.sde, *ends, rows.law.mean, rows.context)
+
+
+def running_difference(problem: ControlProblem, rows: Transitions, action: Action) -> Scalar:
+    """r(a) − r(μ), (rows,)."""
+    running = problem.reward.running
+    return running(rows.t0, rows.x, action, rows.context) - running(
         rows.t0, rows.x, rows.law.mean, rows.context
     )
-    return inner(taken - center, gradient) / (rows.t1 - rows.t0) + reward
 
 
 def average_action_terms(

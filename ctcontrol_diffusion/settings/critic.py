@@ -75,7 +75,8 @@ def value_for(
         residual = OnDenoised(residual, denoised)
     horizon = model.schedule.horizon
     link = link_for(critic, horizon, Variance(model.schedule.variance))
-    return PinnedValue(_guess(critic, model), residual, link).to(device)
+    guess = _guess(critic, model)
+    return PinnedValue(guess, residual, link, derivative=critic.derivative).to(device)
 
 
 def _guess(critic: c.Critic, model: ImageModel) -> DenoisedGuess | OriginalGuess | NoGuess:

@@ -74,7 +74,12 @@ def lq(
     return Setting(
         problem=control,
         mean=mean,
-        value=PinnedValue(guess, residual, link_for(config.critic, problem.horizon, None)),
+        value=PinnedValue(
+            guess,
+            residual,
+            link_for(config.critic, problem.horizon, None),
+            derivative=config.critic.derivative,
+        ),
         solver=EulerMaruyama(),
         evaluate=evaluate,
         facts=facts,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ctcontrol import CtcontrolError, PinnedValue
+from ctcontrol import ContinuousPPO, CtcontrolError, PinnedValue, simulate
 from ctcontrol_diffusion import config as c
 from ctcontrol_diffusion.build import Experiment, build
 from ctcontrol_diffusion.check import check_config
@@ -77,6 +77,26 @@ def test_a_checkpoint_continues_bit_for_bit(design: Any, tmp_path: Path) -> None
     assert second.policy_loss == whole.policy_loss
 
 
+def test_the_value_is_pretrained_on_the_pretrained_model(tmp_path: Path) -> None:
+    """Also when it is stopped and continued in the middle of it."""
+    config = small(policy_waits=2)
+    whole = build(config)
+    frozen = [p.detach().clone() for p in whole.setting.mean.parameters()]
+    both = list(islice(whole.iterations(), 2))
+    assert [i.updates for i in both] == [0, 0]
+    assert all(i.value_loss > 0 and float(i.divergence.mean) == 0 for i in both)
+    for p, q in zip(whole.setting.mean.parameters(), frozen, strict=True):
+        assert torch.equal(p, q)
+    first = build(config)
+    next(first.iterations())
+    folder = save_checkpoint(tmp_path, first, Counters(iterations=1))
+    again = build(config)
+    load_checkpoint(folder, again)
+    assert next(again.iterations(1)).value_loss == both[1].value_loss
+    for p, q in zip(value(again).parameters(), value(whole).parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
 class Counting:
     """How often a network is asked."""
 
@@ -130,6 +150,35 @@ def test_a_head_finds_features_out_where_nobody_tells() -> None:
     guess = noted.gradient(rows.t0, rows.x, rows.context, rows.law.mean)
     whole = value(fresh).gradient(rows.t0, rows.x, rows.context)
     assert float((guess - whole).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("gradient", ["approximate", "full"])
+def test_slopes_by_both_modes(design: Any, gradient: Any) -> None:
+    """Of the advantages that need them, through the policy's network or not."""
+    found: dict[str, Tensor] = {}
+    for derivative in ("reverse", "forward"):
+        config = small(design=design, gradient=gradient, derivative=derivative)
+        made = build(replace(config, update=replace(config.update, advantage="closed-form")))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for p in value(made).parameters():
+                torch.nn.init.normal_(p, std=0.1) if p.requires_grad else None
+        setting = made.setting
+        path = simulate(
+            setting.problem,
+            made.policy,
+            made.grid,
+            8,
+            generator=torch.Generator().manual_seed(0),
+            solver=setting.solver,
+        )
+        assert isinstance(made.algorithm, ContinuousPPO)
+        found[derivative] = made.algorithm.advantage(
+            setting.problem, setting.solver, value(made), path
+        )
+    size = float(found["reverse"].abs().max())
+    assert float((found["forward"] - found["reverse"]).abs().max()) < 5e-6 * size
 
 
 def test_networks_without_a_middle_have_no_features() -> None:

@@ -1,5 +1,7 @@
 """Links, values, rewards and regularizers: functions of time, state and action."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -61,9 +63,10 @@ class Informed(ct.InformedResidual):
         return t * x.square().sum(1)
 
 
-def informed_value() -> ct.PinnedValue:
+def informed_value(derivative: Literal["reverse", "forward"] = "reverse") -> ct.PinnedValue:
     """A value that reads notes."""
-    return ct.PinnedValue(lambda t, x, c, mean: smooth_reward(x, c), Informed(), ct.CosSin(1.0))
+    guess = lambda t, x, c, mean: smooth_reward(x, c)
+    return ct.PinnedValue(guess, Informed(), ct.CosSin(1.0), derivative=derivative)
 
 
 def smooth_reward(x: Tensor, context: object = None) -> Tensor:
@@ -134,6 +137,13 @@ VALUES = [
         for link in LINKS
     ),
     row("Informed", ct.PinnedValue, informed_value, states=3, terminal=smooth_reward),
+    row(
+        "InformedForward",
+        ct.PinnedValue,
+        lambda: informed_value("forward"),
+        states=3,
+        terminal=smooth_reward,
+    ),
     row(
         "RatedInformed",
         ct.RatedValue,

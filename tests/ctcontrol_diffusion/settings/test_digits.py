@@ -90,7 +90,7 @@ VARIANTS = {
         critic=critic(fit="temporal-difference", link="linear"),
     ),
     "tower": replace(TINY, critic=critic(design="tower", second="denoised", tower_share=0.5)),
-    "features": replace(TINY, critic=critic(design="features")),
+    "features": replace(TINY, critic=critic(design="features", derivative="forward")),
     "convolution, no guess": replace(
         TINY, critic=critic(design="convolution", first="none", link="const")
     ),
