@@ -19,8 +19,10 @@ PROGRAM = "python -m ctcontrol_diffusion.evaluate"
 class Arguments:
     """What the command takes besides the run."""
 
-    checkpoint: str = "last"
-    """last | best | base (the pretrained model alone) | number of iterations."""
+    checkpoint: str = "auto"
+    """last | best (by the reward that evaluation.stop-on names, else by mean return) | number of
+    iterations | base: the pretrained model alone | auto: best if the run stops on a reward, else
+    last."""
     steps: str | None = None
     """Step counts between commas; those of the run if not given."""
     schedulers: str | None = None

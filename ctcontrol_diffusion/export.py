@@ -21,8 +21,9 @@ class Arguments:
     out: Path | None = None
     """Folder to write, which must not exist yet: pytorch_lora_weights.safetensors of an adapter, or
     a whole pipeline, with a model card."""
-    checkpoint: str = "last"
-    """last | best (by mean return) | number of iterations."""
+    checkpoint: str = "auto"
+    """last | best (by the reward that evaluation.stop-on names, else by mean return) | number of
+    iterations | auto: best if the run stops on a reward, else last."""
     device: str | None = None
     """cpu, cuda or cuda:N; that of the run if none."""
 

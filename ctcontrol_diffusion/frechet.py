@@ -17,12 +17,12 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     Raises:
         CtcontrolError: fewer than two samples in a set, or different numbers of features.
     """
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
-        raise CtcontrolError(
-            "a Fréchet distance needs two sets of at least 2 feature rows of equal length, got "
-            f"{tuple(a.shape)} and {tuple(b.shape)}"
-        )
-    (mean_a, cov_a), (mean_b, cov_b) = _moments(a), _moments(b)
+    _check(a, b)
+    return _between(_moments(a), _moments(b))
+
+
+def _between(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> float:
+    (mean_a, cov_a), (mean_b, cov_b) = a, b
     # by eigenvectors: images that are all alike leave no Cholesky factor
     size, axes = np.linalg.eigh(cov_a)
     root = axes * np.sqrt(size.clip(min=0))
@@ -41,8 +41,18 @@ def frechet_error(a: Tensor, b: Tensor, *, resamples: int = 20) -> float:
     # shuffled: rows often come ordered by class, and a block must look like the whole
     shuffled = torch.randperm(len(a), generator=torch.Generator().manual_seed(0))
     order = shuffled % blocks
-    left_out = np.array([frechet_distance(a[order != k], b) for k in range(blocks)])
+    _check(a[order != 0], b)
+    there = _moments(b)
+    left_out = np.array([_between(_moments(a[order != k]), there) for k in range(blocks)])
     return float(np.sqrt((blocks - 1) / blocks * ((left_out - left_out.mean()) ** 2).sum()))
+
+
+def _check(a: Tensor, b: Tensor) -> None:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
+        raise CtcontrolError(
+            "a Fréchet distance needs two sets of at least 2 feature rows of equal length, got "
+            f"{tuple(a.shape)} and {tuple(b.shape)}"
+        )
 
 
 def _moments(x: Tensor) -> tuple[np.ndarray, np.ndarray]:

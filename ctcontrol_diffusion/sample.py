@@ -30,8 +30,9 @@ class Arguments:
     """Seed of the noise; runs of the same model draw corresponding images from the same seed."""
     out: Path = Path("grid.png")
     """PNG file to write; an older one is replaced."""
-    checkpoint: str = "last"
-    """last | best (by mean return) | number of iterations."""
+    checkpoint: str = "auto"
+    """last | best (by the reward that evaluation.stop-on names, else by mean return) | number of
+    iterations | auto: best if the run stops on a reward, else last."""
     base: bool = False
     """Draw from the pretrained model instead."""
     columns: int = 8

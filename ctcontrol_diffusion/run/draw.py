@@ -90,7 +90,9 @@ def draw_gallery(
 
 
 def checkpoint_path(directory: RunDirectory, name: str) -> Path:
-    """The checkpoint called `last`, `best` or by its number.
+    """The checkpoint called `last`, `best` or by its number; `auto` is one of the first two.
+
+    What stopped on a held-out reward is left at the best it had, by `auto`.
 
     Raises:
         CtcontrolError: there is none of that name.
@@ -99,6 +101,8 @@ def checkpoint_path(directory: RunDirectory, name: str) -> Path:
     numbers = keeper.numbers()
     if not numbers:
         raise CtcontrolError(f"{directory.path} has no checkpoint yet; give --base, or train on")
+    if name == "auto":
+        name = "last" if directory.config.evaluation.stop_on is None else "best"
     if name == "last":
         return keeper.path(numbers[-1])
     if name == "best":

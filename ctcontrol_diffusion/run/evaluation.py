@@ -36,7 +36,7 @@ class Request:
     """What is asked; None stands for what the run itself measures.
 
     Attributes:
-        checkpoint: last, best, base, or a number of iterations.
+        checkpoint: auto, last, best, base, or a number of iterations.
         steps: step counts.
         samplers: SDE, ODE, or schedulers of diffusers.
         images: samples a cell.
@@ -48,7 +48,7 @@ class Request:
         command: that asked, to be written down.
     """
 
-    checkpoint: str = "last"
+    checkpoint: str = "auto"
     steps: tuple[int, ...] | None = None
     samplers: tuple[str, ...] | None = None
     images: int | None = None

@@ -91,6 +91,7 @@ def stable_diffusion(
             images=config.evaluation.images,
             samplers=("SDE", "ODE", *problem.schedulers),
             groups={"seen": seen.texts, "unseen": kept_back} if kept_back else {},
+            rewards={name: load(name) for name in config.evaluation.rewards},
             real=real_images(problem.features, problem.real, device),
         ),
         scheduler=scheduler,
