@@ -31,15 +31,16 @@ def load_inception(
 
     Raises:
         CtcontrolError: torchmetrics or torch-fidelity is not installed; there is no such file, or
-            it holds other weights.
+            it holds other weights, or anything but tensors.
     """
     try:
         fid: Any = importlib.import_module("torchmetrics.image.fid")
         importlib.import_module("torch_fidelity")
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # of torchvision, that is for another torch
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CtcontrolError(
-            f"{flag} inception needs {error.name or 'torchmetrics'}, which is not installed; "
-            "install it with: pip install 'ctcontrol[fid]'"
+            f"{flag} inception needs torchmetrics and torch-fidelity, which cannot be imported "
+            f"({reason}); install them with: pip install 'ctcontrol[fid]'"
         ) from error
     path = Path(weights).expanduser() if weights else kept()
     if not path.is_file():
@@ -48,6 +49,8 @@ def load_inception(
             f"give another path by {flag} inception=FILE"
         )
     try:
+        # torch-fidelity reads the file with pickle: only what holds tensors alone gets there
+        torch.load(path, map_location="cpu", weights_only=True)
         network = fid.NoTrainInceptionV3(
             name="inception-v3-compat", features_list=["2048"], feature_extractor_weights_path=path
         )

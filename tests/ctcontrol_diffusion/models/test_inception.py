@@ -20,7 +20,8 @@ class FakeInception:
         self, name: str, features_list: list[str], feature_extractor_weights_path: Path
     ) -> None:
         assert (name, features_list) == ("inception-v3-compat", ["2048"])
-        if feature_extractor_weights_path.read_text() != "weights":
+        content = torch.load(feature_extractor_weights_path, weights_only=False)
+        if content.keys() != {"weights"}:
             raise RuntimeError("these are others\nin two lines")
 
     def to(self, device: torch.device) -> "FakeInception":
@@ -61,8 +62,23 @@ def test_weights_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("installed")
 def test_weights_that_are_others(tmp_path: Path) -> None:
     file = tmp_path / "file.pth"
-    file.write_text("others")
+    torch.save({"others": torch.zeros(1)}, file)
     with pytest.raises(CtcontrolError, match=r"does not hold Inception's weights \(these are"):
+        inception.load_inception(str(file), torch.device("cpu"))
+
+
+class Bomb:
+    """Runs code where it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, ("raise SystemExit('unpickled')",)
+
+
+@pytest.mark.usefixtures("installed")
+def test_files_that_would_run_code(tmp_path: Path) -> None:
+    file = tmp_path / "file.pth"
+    torch.save({"weights": Bomb()}, file)
+    with pytest.raises(CtcontrolError, match="does not hold Inception's weights"):
         inception.load_inception(str(file), torch.device("cpu"))
 
 
@@ -70,7 +86,7 @@ def test_weights_that_are_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_go_in_as_bytes_in_three_channels(channels: int, tmp_path: Path) -> None:
     file = tmp_path / inception.WEIGHTS
-    file.write_text("weights")
+    torch.save({"weights": torch.zeros(1)}, file)
     features = inception.load_inception(str(file), torch.device("cpu"))
     images = torch.linspace(0, 1, 3)[:, None, None, None].expand(3, channels, 4, 4)
     found = features(images)
@@ -83,7 +99,7 @@ def test_only_these_features_make_an_fid(tmp_path: Path) -> None:
     import numpy as np
 
     file = tmp_path / inception.WEIGHTS
-    file.write_text("weights")
+    torch.save({"weights": torch.zeros(1)}, file)
     np.savez(tmp_path / "real.npz", images=np.zeros((4, 8, 8, 3), dtype=np.uint8))
     name = f"inception={file}"
     found = real_images(name, str(tmp_path / "real.npz"), torch.device("cpu"))
