@@ -14,7 +14,15 @@ BAD_INPUT, FAILURE, INTERRUPTED = 2, 3, 130
 
 WIDE = 400
 
-CHATTY = ("diffusers", "transformers", "huggingface_hub", "torch", "tensorboard", "matplotlib")
+CHATTY = (
+    "accelerate",
+    "diffusers",
+    "transformers",
+    "huggingface_hub",
+    "torch",
+    "tensorboard",
+    "matplotlib",
+)
 
 
 def fail(message: object, status: int) -> int:
@@ -38,15 +46,15 @@ def command(work: Callable[[list[str]], int], words: Sequence[str] | None, *, st
         try:
             with quiet():
                 return work(list(sys.argv[1:] if words is None else words))
-        except CtcontrolError as error:
-            return fail(error, BAD_INPUT)
+        except CtcontrolError as error:  # before processes have met, all find the same
+            return fail(error, BAD_INPUT) if leads() else BAD_INPUT
         except BrokenPipeError:  # what was read of the output, by `head` say, was enough
             sys.stdout = None
             return 0
         except (NumericalError, OSError) as error:
             return fail(error, FAILURE)
     except KeyboardInterrupt:
-        return fail(stopped, INTERRUPTED)
+        return fail(stopped, INTERRUPTED) if leads() else INTERRUPTED
 
 
 class Output(Console):
@@ -59,9 +67,17 @@ class Output(Console):
 
 
 def console() -> Output:
-    """Standard output; files and pipes have room for any table."""
-    here = Output()
-    return here if here.is_terminal else Output(width=WIDE)
+    """Standard output; files and pipes have room for any table.
+
+    Of several processes only the first is heard.
+    """
+    here = Output(quiet=not leads())
+    return here if here.is_terminal else Output(width=WIDE, quiet=not leads())
+
+
+def leads() -> bool:
+    """Whether this is the first of the processes that a launcher started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """THE ONLY PLACE WHERE CONFIG BECOMES OBJECTS."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -9,6 +9,8 @@ from ctcontrol import (
     ActionAdvantage,
     AdvantageEstimator,
     Algorithm,
+    Alone,
+    Collective,
     ContinuousPPO,
     Critic,
     CtcontrolError,
@@ -50,6 +52,7 @@ class Experiment:
     value: Value | None
     critic: Critic | None
     critic_updater: Updater | None
+    collective: Collective = field(default_factory=Alone)
 
     def iterations(self, start: int = 0) -> Iterator[Iteration]:
         """`improve` on these objects, from iteration `start` on."""
@@ -69,6 +72,7 @@ class Experiment:
             policy_waits=_waits(self.config),
             start=start,
             micro_batch=self.config.micro_batch,
+            collective=self.collective,
         )
 
     def modules(self) -> dict[str, torch.nn.Module]:
@@ -86,8 +90,13 @@ class Experiment:
         return named
 
 
-def build(config: c.Config) -> Experiment:
-    """Make every object of the run; raises `CtcontrolError` for what cannot be built."""
+def build(config: c.Config, collective: Collective | None = None) -> Experiment:
+    """Make every object of the run; raises `CtcontrolError` for what cannot be built.
+
+    Args:
+        config: of the run.
+        collective: processes that share it; this one alone by default.
+    """
     device = _device(config.device)
     initialization = torch.Generator(device="cpu").manual_seed(config.seed)
     setting = setting_for(config, device, initialization)
@@ -111,6 +120,7 @@ def build(config: c.Config) -> Experiment:
         value=value,
         critic=_critic(config.critic) if learns_value else None,
         critic_updater=_critic_updater(config, value) if value else None,
+        collective=collective or Alone(),
     )
 
 

@@ -267,9 +267,10 @@ class Config:
     seed: int = 0
     """Seed of everything that is random."""
     threads: int = 2
-    """Threads of the CPU; results are reproducible bit for bit only at the same number."""
+    """Threads of the CPU, for each process; results are reproducible bit for bit only at the same
+    number of threads and processes."""
     device: str = "cpu"
-    """cpu, cuda or cuda:N."""
+    """cpu, cuda or cuda:N. Of several processes each takes a GPU of its own with cuda."""
     micro_batch: int | None = None
     """Images through the network at once, in rollouts and updates alike; all there are if none. A
     minibatch adds up the gradients of its parts, so that memory is all that changes; the same

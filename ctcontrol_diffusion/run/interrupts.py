@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,13 +21,20 @@ class Interrupts:
 
     There the first signal is kept until the block is over; a second one stops at once.
 
+    Args:
+        quiet: do not say that the end of the iteration is waited for.
+        echo: seconds in which a second signal is the echo of the first: launchers hand Ctrl-C on to
+            processes that the terminal has told already.
+
     Attributes:
         waiting: a signal is kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False, echo: float = 0.0) -> None:
+        self.quiet, self.echo = quiet, echo
         self.deferring = False
         self.waiting = False
+        self._heard = float("-inf")
 
     @contextmanager
     def installed(self) -> Generator["Interrupts"]:
@@ -50,7 +58,12 @@ class Interrupts:
             self.deferring = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        now, before = time.monotonic(), self._heard
+        if now - before < self.echo:
+            return
+        self._heard = now
         if not self.deferring or self.waiting:
             raise KeyboardInterrupt
         self.waiting = True
-        os.write(2, NOTICE)  # print may be busy with another line, and cannot be entered twice
+        if not self.quiet:
+            os.write(2, NOTICE)  # print may be busy with another line, and cannot be entered twice

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 from ctcontrol import Iteration
 from ctcontrol_diffusion.build import Experiment
 from ctcontrol_diffusion.run.album import Album
-from ctcontrol_diffusion.run.checkpoint import Counters, load_policy
+from ctcontrol_diffusion.run.checkpoint import Counters, load_checkpoint, load_policy
 from ctcontrol_diffusion.run.directory import RunDirectory
 from ctcontrol_diffusion.run.interrupts import Interrupts, Stopped
 from ctcontrol_diffusion.run.journal import Journal
@@ -16,6 +17,7 @@ from ctcontrol_diffusion.run.looks import best_look, gave_up
 from ctcontrol_diffusion.run.metrics import Record, record_of
 from ctcontrol_diffusion.run.progress import Voice
 from ctcontrol_diffusion.run.table import facts_to_json, rows_to_json
+from ctcontrol_diffusion.run.team import Team
 from ctcontrol_diffusion.run.trackers import Trackers
 from ctcontrol_diffusion.run.watch import Watch
 
@@ -25,13 +27,14 @@ PICTURES = 4
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One process working on a run.
+    """One process working on a run, alone or with others, of which the first one writes.
 
     Attributes:
         directory: where it is kept.
         experiment: freshly built, before any checkpoint is loaded.
         voice: tells how far it is.
         interrupts: when it may stop.
+        team: the processes.
         trackers: told of every iteration, besides the run's own files.
     """
 
@@ -39,6 +42,7 @@ class Run:
     experiment: Experiment
     voice: Voice
     interrupts: Interrupts
+    team: Team
     trackers: Trackers | None = None
 
     def complete(self) -> None:
@@ -47,13 +51,29 @@ class Run:
         Raises:
             Stopped: asked to; a checkpoint of the last whole iteration is saved.
             NumericalError, CtcontrolError, OSError: the run cannot go on.
+            PeerFailure: another process cannot.
         """
-        self._measure_before()  # with the pretrained networks, so before a checkpoint is loaded
-        counters = self.directory.keeper.restore(self.experiment, self.voice.warn)
+        # With the pretrained networks, so before a checkpoint is loaded.
+        self.team.led(self._measure_before)
+        counters = self._restored()
         if counters.iterations:
             self.voice.say(f"continuing after iteration {counters.iterations}")
         self._train(counters)
-        self._measure_after()
+        self.team.led(self._measure_after)
+
+    def _restored(self) -> Counters:
+        """Where to go on; the first process says from which checkpoint."""
+        keeper, experiment, found = self.directory.keeper, self.experiment, Counters()
+
+        def choose() -> str:
+            nonlocal found
+            found = keeper.restore(experiment, self.voice.warn)
+            return str(found.iterations)
+
+        number = int(self.team.told(choose))
+        if self.team.leads or number == 0:
+            return self.team.each(lambda: found)
+        return self.team.each(lambda: load_checkpoint(keeper.path(number), experiment))
 
     def _measure_before(self) -> None:
         setting, directory = self.experiment.setting, self.directory
@@ -78,24 +98,42 @@ class Run:
                 self.directory.keep_evaluation(after=rows_to_json(rows))
 
     def _train(self, counters: Counters) -> None:
-        total = self.directory.config.iterations
         watch = self._watch()
-        with closing(Journal(self.directory, counters.iterations, self.trackers)) as journal:
-            if counters.iterations >= total or self._gave_up(journal):
+        with self._journal(counters.iterations) as journal:
+            if self._over(counters, journal):
                 return
             iterations = self.experiment.iterations(counters.iterations)
+            total = self.directory.config.iterations
             with self.voice.training(counters.iterations, total) as tell:
-                while counters.iterations < total and not self._gave_up(journal):
+                while not self._over(counters, journal):
                     with self.interrupts.deferred():
                         record, counters = _timed(iterations, counters)
-                        journal.add(record | watch.look(counters.iterations))
+                        note = partial(self._note, journal, record, counters, watch)
+                        self.team.led(note)
                         tell(record)
-                        if self._due(counters.iterations, journal):
-                            self._keep(counters, journal)
-                    if self.interrupts.waiting:
-                        if not self._due(counters.iterations, journal):
-                            self._keep(counters, journal)
+                        stop = self.team.any(self.interrupts.waiting)
+                    if stop:
+                        self.team.led(partial(self._keep, counters, journal, unless_due=True))
                         raise Stopped
+
+    def _journal(self, iterations: int) -> AbstractContextManager[Journal | None]:
+        """None but for the first process."""
+        if self.team.leads:
+            return closing(Journal(self.directory, iterations, self.trackers))
+        return nullcontext()
+
+    def _over(self, counters: Counters, journal: Journal | None) -> bool:
+        gave_up = journal is not None and self._gave_up(journal)
+        return counters.iterations >= self.directory.config.iterations or self.team.any(gave_up)
+
+    def _note(
+        self, journal: Journal | None, record: Record, counters: Counters, watch: Watch
+    ) -> None:
+        """Write an iteration down."""
+        assert journal is not None
+        journal.add(record | watch.look(counters.iterations))
+        if self._due(counters.iterations, journal):
+            self._keep(counters, journal)
 
     def _due(self, iterations: int, journal: Journal) -> bool:
         config = self.directory.config
@@ -130,7 +168,12 @@ class Run:
         if album is not None:
             album.add(best)
 
-    def _keep(self, counters: Counters, journal: Journal) -> None:
+    def _keep(
+        self, counters: Counters, journal: Journal | None, *, unless_due: bool = False
+    ) -> None:
+        assert journal is not None
+        if unless_due and self._due(counters.iterations, journal):
+            return  # it is kept already
         # The checkpoint comes last: whatever is missing when it is there stays missing.
         album = self._album()
         if album is not None and self._worth_a_picture(counters.iterations):

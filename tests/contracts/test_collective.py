@@ -1,11 +1,22 @@
 """What every collective keeps; test_ranks.py of the application runs several processes."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+from torch import distributed as dist
 
 from ctcontrol import Collective, CtcontrolError
 from tests.helpers import assert_covers, normal
 from tests.tables import COLLECTIVES, Row, kinds, over
+
+
+@pytest.fixture(autouse=True)
+def _parted() -> Iterator[None]:
+    """Processes that met in a test part again."""
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def test_every_implementation_has_a_row() -> None:

@@ -18,6 +18,13 @@ SIMULATION = (
         "tests/ctcontrol/test_division.py",
     ),
     _of(
+        "every process takes the first share",
+        "ctcontrol/_division.py",
+        "counts, rank = self.counts(rows), self.collective.rank",
+        "counts, rank = self.counts(rows), 0",
+        "tests/ctcontrol/test_division.py",
+    ),
+    _of(
         "every part of a rollout gets the noise of the first",
         "ctcontrol/_deal.py",
         "return slice(part.start - self.share.start, part.stop - self.share.start)",
