@@ -1,7 +1,6 @@
 """Pixel models of diffusers, by a tiny one that the test builds and saves itself."""
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,18 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
-from PIL import Image
 
 from ctcontrol import CtcontrolError, NoiseAbsorbingPolicy
 from ctcontrol_diffusion import config as c
 from ctcontrol_diffusion.build import build
 from ctcontrol_diffusion.check import check_config
 from ctcontrol_diffusion.models.images import read_images
-from ctcontrol_diffusion.sample import main as sample
 from ctcontrol_diffusion.schedule import FlowSchedule
 from ctcontrol_diffusion.score import NetworkScore
 from ctcontrol_diffusion.solvers import DDIM, ExponentialVP, FlowSDE
 from ctcontrol_diffusion.values import ImageResidual
 from tests.ctcontrol_diffusion.tiny import tiny_pixels
-from tests.runs import assert_same, evaluation, program, records, train
+from tests.runs import train
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers, NumPy 2
 
@@ -45,54 +42,6 @@ def config(model: str, **changes: Any) -> c.Config:
         critic=c.Critic(minibatch=8, width=8, policy_waits=0),
         evaluation=c.Evaluation(steps=(2, 4), images=7, grid=2),
     )
-
-
-def words(model: str) -> list[str]:
-    """The same by the command."""
-    return (
-        f"cifar10-t4 --problem.model {model} --problem.reward brightness --device cpu --threads 1 "
-        "--iterations 2 --checkpoint-every 1 --rollout.batch 6 --update.minibatch 8 "
-        "--update.warmup 0 --critic.minibatch 8 --critic.width 8 --critic.policy-waits 0 "
-        "--evaluation.steps 2 4 --evaluation.images 7 --evaluation.grid 2"
-    ).split()
-
-
-KILLED = """
-import os, sys
-import torch; torch.set_num_threads(1)
-from ctcontrol_diffusion.run import checkpoint, keeper
-from ctcontrol_diffusion.train import main
-save = checkpoint.save_checkpoint
-def once(*args):
-    save(*args)
-    os._exit(9)
-keeper.save_checkpoint = once
-main(sys.argv[1:])
-"""
-
-
-@pytest.mark.parametrize("trained", ["all", "lora"])
-def test_train_kill_resume_and_sample(trained: str, tiny: str, tmp_path: Path) -> None:
-    """Offline; the killed run goes on to the very same bits."""
-    began = time.perf_counter()
-    extra = ["--problem.trained", trained, "--problem.schedulers", "dpm++2m", "heun"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert train(*words(tiny), *extra, "--run-dir", whole) == 0
-    done = program(KILLED, *words(tiny), *extra, "--run-dir", killed)
-    assert done.returncode == 9, done.stderr
-    assert train("--resume", killed) == 0
-    assert_same(killed, whole)
-    for record in records(whole):
-        assert record["clip_fraction"] is not None
-    rows = evaluation(whole)["after"]
-    labels = [(row["labels"]["sampler"], row["labels"]["steps"]) for row in rows]
-    assert labels == [(s, n) for s in ("SDE", "ODE", "dpm++2m", "heun") for n in (2, 4)]
-    assert evaluation(whole)["before"] != rows
-    grid = tmp_path / "grid.png"
-    assert sample([str(whole), "--n", "4", "--columns", "2", "--out", str(grid)]) == 0
-    with Image.open(grid) as image:
-        assert image.size[0] > 16
-    assert time.perf_counter() - began < 60
 
 
 def test_dry_runs_of_the_presets(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from ctcontrol_diffusion.guidance import GuidedScore
 from ctcontrol_diffusion.models.latents import load_latent_model
 from ctcontrol_diffusion.sample import main as sample
 from tests.ctcontrol_diffusion.tiny import tiny_pixels, tiny_sd, tiny_sdxl
-from tests.runs import assert_same, evaluation, program, train
+from tests.runs import train
 
 KINDS: dict[str, Callable[[Path], str]] = {
     "sd": tiny_sd,
@@ -52,46 +52,14 @@ def config(model: str, **changes: Any) -> c.Config:
     )
 
 
-def words(model: str) -> list[str]:
-    """The same by the command."""
-    return (
-        f"sd15-jpeg --problem.model {model} --problem.reward brightness --device cpu --threads 1 "
-        "--problem.images-per-prompt 2 --problem.held-out 0.5 --iterations 2 --checkpoint-every 1 "
-        "--micro-batch 3 --rollout.batch 4 --rollout.steps 3 --update.minibatch 6 "
-        "--update.warmup 0 --critic.minibatch 6 --critic.width 8 --critic.policy-waits 0 "
-        "--evaluation.steps 2 3 --evaluation.images 4 --evaluation.grid 1"
-    ).split()
-
-
-KILLED = """
-import os, sys
-import torch; torch.set_num_threads(1)
-from ctcontrol_diffusion.run import checkpoint, keeper
-from ctcontrol_diffusion.train import main
-save = checkpoint.save_checkpoint
-def once(*args):
-    save(*args)
-    os._exit(9)
-keeper.save_checkpoint = once
-main(sys.argv[1:])
-"""
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_train_kill_resume_and_sample(kind: str, models: dict[str, str], tmp_path: Path) -> None:
-    """Offline; the killed run goes on to the very same bits."""
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    extra = ["--problem.schedulers", "dpm++2m"]
-    assert train(*words(models[kind]), *extra, "--run-dir", whole) == 0
-    done = program(KILLED, *words(models[kind]), *extra, "--run-dir", killed)
-    assert done.returncode == 9, done.stderr
-    assert train("--resume", killed) == 0
-    assert_same(killed, whole)
-    rows = evaluation(whole)
-    assert {row["labels"]["sampler"] for row in rows["after"]} == {"SDE", "ODE", "dpm++2m"}
-    assert rows["before"] != rows["after"]
-    grid = tmp_path / "grid.png"
-    assert sample([str(whole), "--prompts", "a new one,owl", "--n", "2", "--out", str(grid)]) == 0
+def test_prompts_that_training_never_saw(models: dict[str, str], tmp_path: Path) -> None:
+    """Encoded when they are asked for."""
+    words = f"sd15-jpeg --problem.model {models['sd']} --problem.reward brightness --device cpu"
+    small = "--rollout.batch 2 --rollout.steps 2 --update.minibatch 2 --critic.minibatch 2"
+    less = "--evaluation.images 3 --evaluation.steps 2 --evaluation.grid 1"
+    run, grid = tmp_path / "run", tmp_path / "grid.png"
+    assert train(*f"{words} --iterations 1 {small} {less}".split(), "--run-dir", run) == 0
+    assert sample([str(run), "--prompts", "a new one,owl", "--n", "2", "--out", str(grid)]) == 0
     assert grid.is_file()
 
 
