@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from ctcontrol_diffusion._console import command
+from ctcontrol_diffusion._console import command, leads
 from ctcontrol_diffusion.config import Config
 
 PROGRAM = "python -m ctcontrol_diffusion.train"
@@ -44,7 +44,8 @@ def _command(words: Sequence[str]) -> int:
         from ctcontrol_diffusion.run.config_file import config_to_json
         from ctcontrol_diffusion.run.files import to_json
 
-        print(to_json({"preset": name, "config": config_to_json(config)}, indent=2))
+        if leads():
+            print(to_json({"preset": name, "config": config_to_json(config)}, indent=2))
         return 0
     from ctcontrol_diffusion.run import process  # pictures and tables take a second to import
 
