@@ -97,7 +97,7 @@ def build(config: c.Config, collective: Collective | None = None) -> Experiment:
         config: of the run.
         collective: processes that share it; this one alone by default.
     """
-    device = _device(config.device)
+    device = device_called(config.device)
     initialization = torch.Generator(device="cpu").manual_seed(config.seed)
     setting = setting_for(config, device, initialization)
     grid = _grid(setting, config.rollout.steps)
@@ -124,7 +124,8 @@ def build(config: c.Config, collective: Collective | None = None) -> Experiment:
     )
 
 
-def _device(name: str) -> torch.device:
+def device_called(name: str) -> torch.device:
+    """A device that works here; raises `CtcontrolError` for another."""
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ctcontrol_diffusion.build import device_called
 from ctcontrol_diffusion.publish import publish_factors, read_factors
 from ctcontrol_diffusion.run.files import whole_folder, write_atomically
 from ctcontrol_diffusion.run.model_card import CARD, front_matter, usage
@@ -26,9 +27,10 @@ def convert_adapter(
         Mismatch: what was written does not do what was read; nothing is left.
         OSError: `out` cannot be written.
     """
+    where = device_called(device)
     factors = read_factors(source)
     with whole_folder(out) as made:
-        published = publish_factors(factors, source, model, made, prompts, device)
+        published = publish_factors(factors, source, model, made, prompts, where)
         lines = [
             *front_matter(published),
             f"# {out.name}",

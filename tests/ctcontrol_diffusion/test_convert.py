@@ -116,7 +116,8 @@ def test_attention_processors(
     write(tensors, source)
     for given in (source, source.parent):
         out = tmp_path / f"out-{given.suffix}"
-        assert convert(given, "--out", out, "--model", models["sd"], "--prompts", "fox,cow") == 0
+        more = ("--prompts", "fox,cow", "--device", "cpu")
+        assert convert(given, "--out", out, "--model", models["sd"], *more) == 0
         loads_as(network, out, models["sd"])
 
 
@@ -271,6 +272,10 @@ def test_the_wrong_model_is_named(
         (["{source}", "--model", "{model}"], "where to"),
         (["{source}", "--model", "{model}", "--out", "{source}"], "exists"),
         (["{source}", "--model", "{model}", "--out", "{source}/new"], "holds no adapter"),
+        (
+            ["{source}/x.bin", "--model", "{model}", "--out", "{source}/new", "--device", "tpu"],
+            "device 'tpu' cannot be used",
+        ),
         (["{source}/x", "--model", "{model}", "--out", "{source}/new"], "there is no"),
         (["{source}/x.bin", "--model", "/nowhere", "--out", "{source}/new"], "cannot load the mod"),
         (["{source}/adapter_model.bin", "--model", "m", "--out", "{source}/new"], "is missing be"),

@@ -152,16 +152,23 @@ def test_what_is_not_what_was_trained_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_nothing(
-    run: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "status"), [(OSError(28, "No space left on device"), 3), (KeyboardInterrupt(), 130)]
+)
+def test_a_full_disk_and_ctrl_c_leave_nothing(
+    error: BaseException,
+    status: int,
+    run: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from ctcontrol_diffusion.run import export as module
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    def stop(*_: object) -> None:
+        raise error
 
-    monkeypatch.setattr(module, "write_atomically", full)
-    assert export(run("pixels"), "--out", tmp_path / "out") == 3
+    monkeypatch.setattr(module, "write_atomically", stop)
+    assert export(run("pixels"), "--out", tmp_path / "out") == status
     assert list(tmp_path.iterdir()) == []
 
 
