@@ -128,33 +128,15 @@ def roll_in_parts(
     While one part runs, the terminal reward of the part before is computed beside it, if the
     reward allows.
     """
-    division, every = run.division, range(tile.batch)
+    division = run.division
     x, context = _start(run, tile, generator)
     stream = (noise or WhiteNoise(draw_seed(generator))).stream(tile)
     shared = division.shares(tile.batch)
-    share = division.share(tile.batch) if shared else every
-    columnar = x.ndim == 2 and not x.is_contiguous()
-    deal = Deal(tile.batch, share, generator, stream)
-    spans, parts = division.parts(share), list[Kept]()
-    beside = run.problem.reward.concurrent and len(spans) > 1
+    share = division.share(tile.batch) if shared else range(tile.batch)
+    parts: list[Kept] = []
     error: Exception | None = None
     try:
-        with _threads_for(x), Beside[Kept]() as worker:
-            for span in spans:
-                rows = torch.arange(span.start, span.stop, device=x.device)
-                # A single vector would not show how vectors lie in memory, on which the order of
-                # their random numbers depends: it runs beside a copy of itself.
-                twin = x.ndim == 2 and len(rows) == 1
-                rows = rows.repeat(2) if twin else rows
-                own = columns(x[rows]) if columnar else x[rows]
-                sources, among = (deal.actions(span), deal.noise(span)), rows_of(context, rows)
-                steps = _steps(run, *sources, record(), own, among)
-                arrive = partial(_without_twin, steps) if twin else steps
-                if beside:
-                    worker.submit(arrive)
-                else:
-                    parts.append(arrive())
-            parts += worker.results()
+        parts = _parts(run, Deal(tile.batch, share, generator, stream), x, context, record)
     except Exception as raised:
         error = raised
     division.collective.agree(error)
@@ -162,6 +144,31 @@ def roll_in_parts(
     if not shared:
         return joined
     return gathered(joined, division, tile.batch, context)
+
+
+def _parts(
+    run: Run, deal: Deal, x: State, context: Context, record: Callable[[], Record[Kept]]
+) -> list[Kept]:
+    """The parts of this process's share, in order."""
+    spans, parts = run.division.parts(deal.share), list[Kept]()
+    columnar = x.ndim == 2 and not x.is_contiguous()
+    beside = run.problem.reward.concurrent and len(spans) > 1
+    with _threads_for(x), Beside[Kept]() as worker:
+        for span in spans:
+            rows = torch.arange(span.start, span.stop, device=x.device)
+            # A single vector would not show how vectors lie in memory, on which the order of
+            # their random numbers depends: it runs beside a copy of itself.
+            twin = x.ndim == 2 and len(rows) == 1
+            rows = rows.repeat(2) if twin else rows
+            own = columns(x[rows]) if columnar else x[rows]
+            sources, among = (deal.actions(span), deal.noise(span)), rows_of(context, rows)
+            steps = _steps(run, *sources, record(), own, among)
+            arrive = partial(_without_twin, steps) if twin else steps
+            if beside:
+                worker.submit(arrive)
+            else:
+                parts.append(arrive())
+        return parts + worker.results()
 
 
 def _without_twin(arrive: Callable[[], Kept]) -> Kept:

@@ -216,22 +216,30 @@ def checkpoints(steps: int) -> tuple[int, ...]:
 
 
 def join(parts: list[Kept], context: Context = None) -> Kept:
-    """The tiles of a batch as one, or the parts of a tile, which had this `context`."""
+    """The tiles of a batch as one, or the parts of a tile, which had this `context`.
+
+    The parts are used up, field by field, so that only one field is ever held twice.
+    """
     if len(parts) == 1:
         return parts[0]
+    first, *others = parts
 
-    def joined(name: str, values: list[Any]) -> Any:
+    def joined(name: str, value: Any) -> Any:
+        values = [value, *(vars(part).pop(name) for part in others)]
         if name == "context" and context is not None:
             return context
-        if not isinstance(values[0], Tensor):
-            return values[0]
+        if not isinstance(value, Tensor):
+            return value
         return torch.cat(values, 0 if name in FIRST_AXIS else 1)
 
-    return _each(parts[0], lambda name, _: joined(name, [getattr(p, name) for p in parts]))
+    return _each(first, joined)
 
 
 def gathered(mine: Kept, division: Division, rows: int, context: Context) -> Kept:
-    """The `rows` paths of all processes, of which this one ran its share; `context` is of all."""
+    """The `rows` paths of all processes, of which this one ran its share; `context` is of all.
+
+    That share is used up, as by `join`.
+    """
     counts = division.counts(rows)
 
     def whole(name: str, value: Any) -> Any:
@@ -260,7 +268,8 @@ def first_path(kept: Kept) -> Kept:
 
 
 def _each(kept: Kept, change: Callable[[str, Any], Any]) -> Kept:
-    return type(kept)(**{f.name: change(f.name, getattr(kept, f.name)) for f in fields(kept)})
+    """A new one, whose fields are those of `kept`, which has none any more, changed."""
+    return type(kept)(**{f.name: change(f.name, vars(kept).pop(f.name)) for f in fields(kept)})
 
 
 FIRST_AXIS = {"final", "returns", "divergence", "times", "martingale", "terminal", "context"}
