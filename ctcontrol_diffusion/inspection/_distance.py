@@ -52,12 +52,22 @@ class RealImages:
         return "FID" if images >= PROTOCOL else f"FID-{thousands(images)} (proxy)"
 
     def title(self, images: int) -> str:
-        """The same for people."""
+        """The same for people, of other features too: `Fréchet-500 (proxy)`."""
         number = self.number(images)
         if number != "frechet":
             return number
         proxy = "" if images >= PROTOCOL else " (proxy)"
-        return f"Fréchet distance-{thousands(images)}{proxy}"
+        return f"Fréchet-{thousands(images)}{proxy}"
+
+    def about(self, images: int) -> dict[str, str | int]:
+        """What an evaluation says of its distances."""
+        return {
+            "number": self.number(images),
+            "called": self.title(images),
+            "features": self.name,
+            "images": images,
+            "real_images": len(self.real),
+        }
 
 
 def thousands(images: int) -> str:

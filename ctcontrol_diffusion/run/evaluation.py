@@ -87,12 +87,7 @@ def evaluate_run(folder: Path, request: Request, out: Path) -> int:
     asked = _question(request, plan, directory)
     notes: dict[str, Any] = {"run": str(folder), "command": request.command, "versions": versions()}
     if plan.real is not None:
-        notes["distance"] = {
-            "features": plan.real.name,
-            "images": plan.images,
-            "real_images": len(plan.real.real),
-            "called": plan.real.title(plan.images),
-        }
+        notes["distance"] = plan.real.about(plan.images)
     base = Book(out, BASE, {"model": directory.weights} | asked, notes)
     books = [base] if base_only or request.compare else []
     if checkpoint is not None:
@@ -195,7 +190,8 @@ def _fill(book: Book, base: Book | None, experiment: Experiment, plan: Plan, voi
 def _conclude(books: list[Book], plan: Plan, voice: Voice) -> None:
     last = books[-1]
     before = books[0] if books[0].model == BASE else None
-    sides = {} if before is None else {"before": before.rows(plan)}
+    sides: dict[str, Any] = {} if before is None else {"before": before.rows(plan)}
+    sides |= {name: note for name, note in last.notes.items() if name == "distance"}
     if last is not before:
         sides["after"] = last.rows(plan)
     print_evaluation(voice.console, sides)

@@ -18,7 +18,7 @@ WORST, BEST = 8, 3
 """Prompts shown of each end."""
 
 
-def comparison_table(both: Comparison, titles: dict[str, str] | None = None) -> str:
+def comparison_table(both: Comparison) -> str:
     """Labels, then every number before and after; a side that is nowhere there is left out."""
     sides = [
         side for side in (0, 1) if any(c[side][0] is not None for _, cs in both.rows for c in cs)
@@ -26,7 +26,7 @@ def comparison_table(both: Comparison, titles: dict[str, str] | None = None) -> 
     parts = tuple(("before", "after")[side] for side in sides) if len(sides) == 2 else ()
     return b.table(
         [plain(label) for label in both.labels],
-        [b.Column((titles or {}).get(n, plain(n)), parts) for n in both.numbers],
+        [b.Column(both.title(number), parts) for number in both.numbers],
         [
             (names, [pair(*cell[side]) for cell in cells for side in sides])
             for names, cells in both.rows

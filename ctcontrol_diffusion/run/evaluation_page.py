@@ -17,7 +17,7 @@ from ctcontrol_diffusion.run.evaluation_blocks import (
     statistics_table,
 )
 from ctcontrol_diffusion.run.files import to_json, write_atomically
-from ctcontrol_diffusion.run.table import compare
+from ctcontrol_diffusion.run.table import compare, titles_of
 
 
 def write_page(book: Book, base: Book | None, plan: Plan) -> None:
@@ -29,17 +29,15 @@ def evaluation_page(book: Book, base: Book | None, plan: Plan) -> str:
     """The page as text."""
     after = book.rows(plan)
     before = [] if base is None else base.rows(plan)
-    sides = {"before": before, "after": after}
-    titles = (
-        {} if plan.real is None else {plan.real.number(plan.images): plan.real.title(plan.images)}
-    )
+    sides = {"before": before, "after": after} | book.notes
+    titles = titles_of(sides)
     what = "the pretrained model" if book.model == "base" else f"iteration {int(book.model)}"
     return page(
         f"Evaluation of {what}",
         f"{plan.images:,} images a cell, seed {plan.seed}, from {book.notes['run']}. Intervals are "
         "± one standard error; every cell starts from the same noise.",
         b.section("Warnings", *(b.note(text) for text in warnings_of(after))),
-        b.section("All cells", comparison_table(compare(sides), titles), *_protocol(plan)),
+        b.section("All cells", comparison_table(compare(sides)), *_protocol(plan)),
         b.section("Over the number of steps", curves_over_steps(after, titles)),
         b.section("KL to the pretrained model, step by step", kl_curves(after)),
         b.section("Image statistics", statistics_table(before, after)),

@@ -81,6 +81,9 @@ class Run:
         if "facts" not in known:
             with self.voice.stage("yardsticks") as tick:
                 directory.keep_evaluation(facts=facts_to_json(setting.facts(tick)))
+        plan = None if setting.inspector is None else setting.inspector.plan
+        if plan is not None and plan.real is not None:
+            directory.keep_evaluation(distance=plan.real.about(plan.images))
         if "before" not in known:
             with self.voice.stage("evaluation before") as tick:
                 directory.keep_evaluation(before=rows_to_json(setting.evaluate(setting.mean, tick)))

@@ -78,7 +78,7 @@ def _headline(directory: RunDirectory, evaluation: dict[str, Any]) -> str:
     labels, cells = next((row for row in both.rows if steps in row[0]), both.rows[0])
     where = ", ".join(f"{name} {label}" for name, label in zip(both.labels, labels, strict=True))
     return b.cards(
-        _card(name, before, after, where)
+        _card(both.title(name), before, after, where)
         for name, (before, after) in zip(both.numbers, cells, strict=True)
         if before[0] is not None or after[0] is not None
     )
@@ -89,7 +89,7 @@ def _card(name: str, before: Cell, after: Cell, where: str) -> b.Card:
         before, after = after, before
     value, _, error = pair(*after).partition(" ")
     was = pair(*before).partition(" ")[0] if before[0] is not None else ""
-    return b.Card(plain(name), value, error, was, where)
+    return b.Card(name, value, error, was, where)
 
 
 def _rows(evaluation: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The evaluation as a table: before and after side by side."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -24,11 +24,17 @@ class Comparison:
         labels: names of the label columns.
         numbers: names of the measured columns.
         rows: label values and, for each number, (before, after).
+        titles: numbers that are called otherwise than their names say.
     """
 
     labels: list[str]
     numbers: list[str]
     rows: list[tuple[list[str], list[tuple[Cell, Cell]]]]
+    titles: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def title(self, number: str) -> str:
+        """A measured column's name, for people."""
+        return self.titles.get(number, plain(number))
 
 
 def rows_to_json(rows: list[Row]) -> list[dict[str, Any]]:
@@ -74,7 +80,14 @@ def compare(evaluation: dict[str, Any]) -> Comparison:
         labels,
         numbers,
         [(list(key), [(cell(0, key, n), cell(1, key, n)) for n in numbers]) for key in keys],
+        titles_of(evaluation),
     )
+
+
+def titles_of(evaluation: dict[str, Any]) -> dict[str, str]:
+    """What distances are called: proxies with the number of their images, see `RealImages`."""
+    distance = evaluation.get("distance")
+    return {} if distance is None else {distance["number"]: distance["called"]}
 
 
 def print_evaluation(console: Console, evaluation: dict[str, Any]) -> None:
@@ -93,7 +106,7 @@ def print_evaluation(console: Console, evaluation: dict[str, Any]) -> None:
 def _side_by_side(both: Comparison) -> Table:
     table = _labelled(both)
     for number in both.numbers:
-        name = plain(number)
+        name = both.title(number)
         table.add_column(f"{name}\nbefore", justify="right", style="dim", no_wrap=True)
         table.add_column("\nafter", justify="right", no_wrap=True)
     for labels, cells in both.rows:
@@ -105,7 +118,7 @@ def _one_above_the_other(both: Comparison) -> Table:
     table = _labelled(both)
     table.add_column("")
     for number in both.numbers:
-        table.add_column(plain(number), justify="right", no_wrap=True)
+        table.add_column(both.title(number), justify="right", no_wrap=True)
     for labels, cells in both.rows:
         before, after = ([pair(*cell[side], digits=1) for cell in cells] for side in (0, 1))
         table.add_row(*labels, "before", *before, style="dim")

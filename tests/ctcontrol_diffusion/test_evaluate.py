@@ -61,16 +61,20 @@ def test_the_grid(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         prompts = {entry["prompt"] for entry in cell["prompts"]}
         assert prompts == ({*"01234567"} if cell["labels"]["prompts"] == "seen" else {*"89"})
         assert sum(entry["count"] for entry in cell["prompts"]) == 20
-    assert content["distance"]["called"] == "Fréchet distance-20 (proxy)"
+    assert content["distance"]["called"] == "Fréchet-20 (proxy)"
     base = written(tmp_path, "base")
     assert labels(base) == order
     assert base["cells"][0]["numbers"]["kl"]["value"] == 0
-    assert capsys.readouterr().out.count("dpm++2m") >= 4
+    said = capsys.readouterr().out
+    assert said.count("dpm++2m") >= 4
+    assert "Fréchet-20 (proxy)" in said
+    run_page = (run / "report.html").read_text()
+    assert "Fréchet-20 (proxy)" in run_page
     (page,) = tmp_path.glob("evaluation-*.html")
     text = page.read_text()
     for part in ("Over the number of steps", "KL of each step", "color entropy", "unseen", "band"):
         assert part in text
-    assert "Fréchet distance-20 (proxy)" in text
+    assert "Fréchet-20 (proxy)" in text
     assert "http://" not in text.replace("http://www.w3.org", "")
     assert "http-equiv" not in text
 
@@ -199,10 +203,11 @@ def test_features_of_ones_own(run: Path, tmp_path: Path) -> None:
     assert evaluate(*words, *mine, "--out", tmp_path / "out") == 0
     content = written(tmp_path / "out")
     assert content["distance"] == {
+        "number": "frechet",
         "features": f"{__name__}:mean_colors",
         "images": 1000,
         "real_images": 30,
-        "called": "Fréchet distance-1k (proxy)",
+        "called": "Fréchet-1k (proxy)",
     }
     assert content["cells"][0]["numbers"]["frechet"]["value"] > 0
 

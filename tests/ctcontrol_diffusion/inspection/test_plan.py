@@ -44,8 +44,8 @@ def test_batches(images: int, batch: int) -> None:
         ("inception", 50_000, "FID", "FID"),
         ("inception", 10_000, "FID-10k (proxy)", "FID-10k (proxy)"),
         ("inception", 500, "FID-500 (proxy)", "FID-500 (proxy)"),
-        ("resnet20.npz", 10_000, "frechet", "Fréchet distance-10k (proxy)"),
-        ("resnet20.npz", 50_000, "frechet", "Fréchet distance-50k"),
+        ("resnet20.npz", 10_000, "frechet", "Fréchet-10k (proxy)"),
+        ("resnet20.npz", 50_000, "frechet", "Fréchet-50k"),
     ],
 )
 def test_what_a_distance_may_be_called(name: str, images: int, number: str, title: str) -> None:
