@@ -86,7 +86,8 @@ def test_a_held_out_reward_that_no_longer_rises_stops_the_run(stopped: Path) -> 
     assert {f"{best:06d}", f"{best + 2:06d}"} <= {*checkpoints(stopped)}
     assert evaluation(stopped)["best"] == {"iterations": best, "by": DARKNESS}
     run = open_run(stopped)
-    assert checkpoint_path(run, "best").name == f"{best:06d}"
+    for name in ("best", "auto"):
+        assert checkpoint_path(run, name).name == f"{best:06d}"
     page = run.report.read_text()
     assert "Watched on the way" in page
     assert "at which the held-out reward" in page
