@@ -91,8 +91,20 @@ def compare_changes(network: nn.Module, expected: Factors) -> None:
             raise Mismatch(f"the change of {name} was loaded with an error of {error / size:.1e}")
 
 
-def loaded(model: str, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Any:
+def loaded(
+    model: str,
+    device: torch.device | str,
+    dtype: torch.dtype = torch.float32,
+    *,
+    whole: bool = False,
+) -> Any:
     """The pipeline of a folder or hub, its numbers those of `dtype` but kept as float32.
+
+    Args:
+        model: folder or id.
+        device: of all networks.
+        dtype: to which weights are rounded.
+        whole: with what judges finished images (safety checkers) as well.
 
     Raises:
         CtcontrolError: nothing is there, or no pipeline with a UNet.
@@ -106,7 +118,8 @@ def loaded(model: str, device: torch.device | str, dtype: torch.dtype = torch.fl
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # diffusers, of its own deprecations
-            pipeline: Any = DiffusionPipeline.from_pretrained(model, dtype=dtype)
+            left = _filters(DiffusionPipeline.load_config(model)) if not whole else {}
+            pipeline: Any = DiffusionPipeline.from_pretrained(model, dtype=dtype, **left)
             pipeline = pipeline.to(device, torch.float32)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -121,6 +134,15 @@ def loaded(model: str, device: torch.device | str, dtype: torch.dtype = torch.fl
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _filters(parts: Any) -> dict[str, Any]:
+    """Words that leave out what looks at finished images, and needs files of its own."""
+    names = ("safety_checker", "feature_extractor", "image_encoder")
+    without: dict[str, Any] = {name: None for name in names if name in parts}
+    if "requires_safety_checker" in parts:
+        without["requires_safety_checker"] = False
+    return without
 
 
 @torch.no_grad()
@@ -138,7 +160,7 @@ def draw(pipeline: Any, prompts: Sequence[str]) -> Tensor:
     classes = pipeline.unet.config.get("num_class_embeds")
     labels = torch.arange(IMAGES, device=pipeline.unet.device) % (classes or 1)
     told = _told(pipeline.unet, {"class_labels": labels} if classes and not prompts else {})
-    exact = torch.backends.cudnn.flags(allow_tf32=False)
+    exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
     with told, exact, _without_filter(pipeline):
         images = pipeline(
             **words,

@@ -125,7 +125,7 @@ def publish_pipeline(
         OSError: the folder cannot be written.
     """
     weights = plain_weights(network.to(torch.float32))
-    pipeline = loaded(model, _device(network))
+    pipeline = loaded(model, _device(network), whole=True)
     base = draw(pipeline, prompts)
     pipeline.unet.load_state_dict(weights)
     pipeline.save_pretrained(folder)

@@ -1,5 +1,6 @@
 """What is written is loaded by diffusers itself and does what the trained network did."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,19 @@ def test_adapters_load_with_their_strength(
     error, effect = (float((said - expected).abs().max()) for said in (answer(loaded.unet), base))
     assert effect > 1000 * error
     assert all(key.startswith("unet.") and "alpha" not in key for key in load_file(tmp_path / FILE))
+
+
+def test_adapters_need_no_safety_checker(tmp_path: Path) -> None:
+    """It is named by the model, and its files are not there, as where a run did without."""
+    model, out = tiny_sd(tmp_path / "model"), tmp_path / "out"
+    index = tmp_path / "model" / "model_index.json"
+    named = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"safety_checker": named}))
+    out.mkdir()
+    assert publish_lora(adapted(model), model, out, PROMPTS).difference <= 1e-5
+    network = unet(model).requires_grad_(True)
+    with pytest.raises(CtcontrolError, match="cannot load the model"):
+        publish_pipeline(network, model, out, PROMPTS)
 
 
 def test_adapters_of_a_network_in_half_precision(models: dict[str, str], tmp_path: Path) -> None:
