@@ -16,6 +16,8 @@ TRIAL = 4
 PER_STATE = 5
 """Tensors of the size of a state that a rollout keeps a step: state, action, mean, innovation and
 the mean of the pretrained model."""
+DEALT = 1
+"""One more while a rollout is made in parts: the noise of all paths, drawn by the first part."""
 GIGABYTE = 1e9
 
 
@@ -78,7 +80,7 @@ class MemoryPlan:
 
     Attributes:
         networks: trained and frozen, gradients and both moments of Adam included.
-        rollout: what a rollout keeps: `PER_STATE` tensors a step and image, in float32.
+        rollout: what a rollout keeps: `PER_STATE` tensors a step and image, in float32, and noise.
         image: activations of one image in an update of the policy.
         together: images through the network at once.
         free: what the device has for all of that; the networks are there already.
@@ -146,7 +148,8 @@ def plan_memory(experiment: Experiment, meter: Meter | None = None) -> MemoryPla
     part = context[:rows] if isinstance(context, Tensor) else context
     taken = measure.taken(lambda: _trial(setting.mean, x[:rows], part))
     trained = [p for m in experiment.modules().values() for p in m.parameters() if p.requires_grad]
-    kept = PER_STATE * config.rollout.batch * config.rollout.steps * x[0].numel() * 4
+    held = PER_STATE + (0 if config.micro_batch is None else DEALT)
+    kept = held * config.rollout.batch * config.rollout.steps * x[0].numel() * 4
     return MemoryPlan(
         networks=_bytes(_tensors([setting.mean, setting.value, *setting.frozen])),
         optimizer=3 * _bytes(trained),

@@ -45,11 +45,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 
 def test_what_a_rollout_keeps(made: Experiment) -> None:
-    """Within a tenth: the rest is numbers, not states."""
+    """Its tensors of the size of states, and in parts the noise of all paths besides."""
     path = next(made.iterations()).trajectory
     kept = (path.states[1:], path.actions, path.means, path.innovations, path.anchors)
-    said = plan_memory(made, CpuMeter()).rollout
-    assert said == sum(x.numel() * 4 for x in kept if x is not None)
+    bytes_kept = sum(x.numel() * 4 for x in kept if x is not None)
+    assert plan_memory(made, CpuMeter()).rollout == bytes_kept + path.innovations.numel() * 4
+    whole = replace(made, config=replace(made.config, micro_batch=None))
+    assert plan_memory(whole, CpuMeter()).rollout == bytes_kept
 
 
 def test_activations_are_what_autograd_keeps(made: Experiment) -> None:
