@@ -101,3 +101,18 @@ def test_a_name_that_is_gone_is_noticed() -> None:
     assert hooks().resolve("ctcontrol.ContinuousPPO") == "ctcontrol.algorithms.ContinuousPPO"
     with pytest.raises(AttributeError, match="no_such_member"):
         hooks().resolve("ContinuousPPO.no_such_member")
+
+
+def test_the_table_of_cifar10_is_that_of_its_runs() -> None:
+    from ctcontrol_diffusion.compare._outcome import BEFORE, read_outcomes
+    from ctcontrol_diffusion.compare._table import table
+
+    file = DOCS / "cifar10.json"
+    content = json.loads(file.read_text("utf-8"))
+    runs = read_outcomes(file, {"configs": content["configs"]})
+    names = [BEFORE, *content["configs"]]
+    rows = table(sorted(runs, key=lambda run: names.index(run.preset)))
+    assert rows in (DOCS / "cifar10.md").read_text("utf-8")
+    assert f"    {content['command']}" in re.sub(
+        r" \\\n +", " ", (DOCS / "cifar10.md").read_text("utf-8")
+    )

@@ -23,7 +23,7 @@ diffusers {diffusers}. `training.json` beside this file is the record all figure
 * **Training:** {iterations:,} updates of {batch_size} images ({passes:.1f} passes), AdamW with
   peak learning rate {learning_rate:g} and cosine decay, dropout {dropout:g}, weights averaged with
   decay {average_decay:g}, computed in {precision}, seed {seed}.
-* **Noise:** 1000 steps, {betas} schedule; the network predicts {prediction}.
+* **Noise:** 1000 steps, {betas} schedule; the network predicts {predicted}.
 * **Loss:** {loss:.4f} ± {loss_stderr:.4f} (mean squared error of the prediction per pixel,
   averaged over steps, averaged weights, training images).
 
@@ -41,6 +41,7 @@ def pixel_card(record: dict[str, Any]) -> str:
         channels=channels,
         height=height,
         width=width,
+        predicted="the noise" if config["prediction"] == "epsilon" else "v",
         parameters=record["parameters"],
         command=record["command"],
         minutes=record["seconds"] / 60,
