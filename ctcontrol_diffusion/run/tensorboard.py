@@ -25,6 +25,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, start: int) -> None:
+        _wait_for_a_later_name(folder)
         self.writer = EventFileWriter(str(folder))
         session = SessionLog(status=SessionLog.START)
         self.writer.add_event(Event(wall_time=time.time(), step=start, session_log=session))
@@ -43,6 +44,14 @@ class TensorBoard:
     def close(self) -> None:
         """Write what is left; raises `OSError` if that fails."""
         self.writer.close()
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    """Files are read in the order of their names, which begin with the second they were made in."""
+    made = [file.name.split(".")[3] for file in folder.glob("events.out.tfevents.*")]
+    latest = max((int(second) for second in made if second.isdecimal()), default=0)
+    while 0 <= latest - int(time.time()) < 5:  # a clock that was set back is not waited for
+        time.sleep(0.05)
 
 
 def scalars(record: Record) -> Iterator[tuple[str, float]]:

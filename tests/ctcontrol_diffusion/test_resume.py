@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ctcontrol_diffusion.build import Experiment
 from ctcontrol_diffusion.run import files
 from ctcontrol_diffusion.run.journal import Journal
 from ctcontrol_diffusion.run.metrics import Record
+from ctcontrol_diffusion.run.tensorboard import TensorBoard
 from tests.runs import DIGITS, LQ, assert_same, checkpoints, evaluation, program, records, train
 
 # Each patch makes the process die as by `kill -9` at one moment.
@@ -225,6 +227,14 @@ def test_tensorboard_shows_every_point_once(
     points = [(event.step, event.value) for event in shown.Scalars("reward/mean")]
     wanted = [(r["iteration"], pytest.approx(r["reward"]["mean"])) for r in records(whole)]
     assert points == wanted
+
+
+def test_a_later_file_of_events_has_a_later_name(tmp_path: Path) -> None:
+    """Whatever process writes it: names are all that says which comes first."""
+    (tmp_path / f"events.out.tfevents.{int(time.time()) + 1}.host.99999.9").touch()
+    TensorBoard(tmp_path, 0).close()
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names[0].endswith("99999.9")
 
 
 def test_full_disk_while_a_checkpoint_is_written(
