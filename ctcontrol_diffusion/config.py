@@ -185,7 +185,8 @@ class Update:
     decay: Literal["cosine", "none"] = "cosine"
     """How the learning rate falls until the last iteration: to 5 % along a cosine, or not."""
     log_ratio_scale: float = 1.0
-    """Multiplies the log likelihood ratio, which sums over coordinates; 1 is the true ratio."""
+    """Multiplies the log likelihood ratio, which sums over coordinates; 1 is the true ratio. It
+    changes what is clipped, not the gradient of the first update."""
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from ctcontrol.solvers import Solver
 
 @dataclass(frozen=True)
 class ContinuousPPO(Passes):
-    """Minimise −E Σ_k e^{−ρt_k} Δ_k [min(ϱ_k A_k, clip(ϱ_k, 1 ± ε) A_k) − C d_k] + direct penalty.
+    """Minimise −E Σ_k e^{−ρt_k} Δ_k [min(ϱ_k A_k, clip(ϱ_k, 1 ± ε) A_k)/c − C d_k] + penalty.
 
-    ϱ_k is the likelihood ratio of the drawn action, A_k its advantage *rate* and d_k a distance
-    of the policies. At ϱ = 1 the gradient is the policy gradient of J (docs/theory, surrogate).
+    log ϱ_k is c times the log likelihood ratio of the drawn action, usually c = 1, A_k its
+    advantage *rate* and d_k a distance of the policies; the penalty is the direct one. At ϱ = 1
+    the gradient is the policy gradient of J (docs/theory, surrogate), whatever c is.
     DDPO is this with a `NoiseAbsorbingPolicy` and `MonteCarloAdvantage`; CTRL is this with
     advantages from a value function; CPPO (Zhao, Tang and Yao 2023) is this without `clip` and
     with the `trust` of a `RootKLPenalty`; TRPO is this without `clip`, with a trust penalty of
@@ -35,8 +36,8 @@ class ContinuousPPO(Passes):
     Attributes:
         advantage: the estimator of rates.
         clip: ε, bound on |ϱ − 1|; None for no bound.
-        log_ratio_scale: multiplies log ϱ. 1 is the true ratio; 1/d is the mean over d
-            coordinates that DDPO's code uses.
+        log_ratio_scale: c. 1 is the true ratio; 1/d is the mean over d coordinates that DDPO's
+            code uses. It changes what is clipped, not the gradient at ϱ = 1.
         transform: applied to the rates, e.g. per-prompt standardisation.
         trust: the penalty C d and how C adapts; None for none.
     """
@@ -72,6 +73,7 @@ class ContinuousPPO(Passes):
             clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
             gain = torch.minimum(gain, clipped * rows.signal)
             outside = float(((ratio.detach() - 1).abs() > self.clip).float().mean())
+        gain = gain / self.log_ratio_scale  # else the penalties would count for 1/scale times more
         if self.trust is not None:
             gain = gain - self.trust.coefficient * self._distance(self.trust, rows, law)
         gain = rows.weight * (rows.t1 - rows.t0) * gain

@@ -104,6 +104,23 @@ def test_the_scale_of_the_log_ratio() -> None:
     assert_close(mean.log_ratio, RATIOS.log() / 4)
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_the_scale_does_not_weigh_reward_against_penalty(scale: float) -> None:
+    """Before the first update the gradient is that of J, the direct penalty included."""
+    linear = regulator(kl_weight=0.7)
+    policy = GaussianPolicy(linear.mean(normal(2, 2), normal(2)), 0.4)
+    path = simulate(linear.problem, policy, TimeGrid.uniform(1.2, 2), 5, generator=seeded(1))
+    rows = path.transitions(signal=normal(2, 5))
+    grads: list[Tensor] = []
+    for algorithm in (ContinuousPPO(clip=None), ContinuousPPO(clip=0.2, log_ratio_scale=scale)):
+        policy.zero_grad()
+        algorithm.loss(linear.problem, SOLVER, policy, rows).loss.backward()
+        grads.append(
+            torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
+        )
+    assert_close(grads[0], grads[1])
+
+
 def test_the_direct_penalty_is_in_the_loss() -> None:
     """Without any advantage, the loss is κ times the discounted path KL of the new policy."""
     linear = regulator(kl_weight=0.7)
