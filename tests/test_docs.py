@@ -15,9 +15,11 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
 # What looks like a class and is a word of the reader's, or lives in the application.
-OTHER = {"Config.algorithm", "NoiseSchedule", "Setting", "NAME"}
-OTHER |= {"DDPMPipeline", "UNet2DModel", "UNet2DConditionModel"}  # of diffusers
-OTHER |= {"DiffusionPipeline.from_pretrained", "DDPOConfig", "DDPOTrainer"}  # and of TRL
+OTHER = {
+    *("Config.algorithm", "NoiseSchedule", "Setting", "NAME"),
+    *("DDPMPipeline", "UNet2DModel", "UNet2DConditionModel", "DiffusionPipeline.from_pretrained"),
+    *("DDPOConfig", "DDPOTrainer"),
+}
 
 
 @cache

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from ctcontrol import BrownianPath, CtcontrolError, NoiseSource, SeededNoise, TimeGrid
+from ctcontrol._deal import Deal
 from ctcontrol.noise import Tile
 from tests.helpers import assert_close, assert_covers, assert_mean
 from tests.tables import NOISES, Row, kinds, over
@@ -30,8 +31,21 @@ def draw(source: NoiseSource, shape: tuple[int, ...], dtype: torch.dtype) -> Ten
 def test_every_implementation_has_a_row() -> None:
     """A stream is held to it through the recipe that makes it."""
     tile = Tile(GRID, 0, 0, 64, 64)
-    streams = {type(case.make(1.0, (64, 2)).stream(tile)) for case in NOISES}
-    assert_covers(NoiseSource, kinds(NOISES) | streams)
+    made = [case.make(1.0, (64, 2)).stream(tile) for case in NOISES]
+    part = Deal(64, range(64), torch.Generator(), made[0]).noise(range(8, 16))
+    assert_covers(NoiseSource, kinds(NOISES) | {type(stream) for stream in [*made, part]})
+
+
+@over(NOISES)
+def test_a_part_of_a_tile_has_its_numbers(case: Row) -> None:
+    whole, parts = (torch.empty(64, 2), torch.empty(64, 2))
+    tile = Tile(GRID, 0, 0, 64, 64)
+    t0, t1 = GRID.times[:2].tolist()
+    case.make(1.0, (64, 2)).stream(tile).increment(t0, t1, whole)
+    deal = Deal(64, range(64), torch.Generator(), case.make(1.0, (64, 2)).stream(tile))
+    for rows in (range(24), range(24, 64)):
+        deal.noise(rows).increment(t0, t1, parts[rows.start : rows.stop])
+    assert torch.equal(parts, whole)
 
 
 @over(NOISES)
