@@ -190,15 +190,22 @@ def _algorithm(config: c.Config) -> Algorithm:
             share=update.share,
             through_mean=config.critic.gradient == "full",
         )
-    ddpo, prompted = config.algorithm == "ddpo", not isinstance(config.problem, c.LQ)
+    ddpo = config.algorithm == "ddpo"
     return ContinuousPPO(
         advantage=MonteCarloAdvantage() if ddpo else _advantage(config),
         clip=update.clip,
         epochs=update.epochs,
         share=update.share,
         log_ratio_scale=update.log_ratio_scale,
-        transform=StandardizePerContext() if prompted and ddpo else None,
+        transform=StandardizePerContext() if _standardizes(config) else None,
     )
+
+
+def _standardizes(config: c.Config) -> bool:
+    """A regulator has no prompts."""
+    if config.update.standardize == "auto":
+        return config.algorithm == "ddpo" and not isinstance(config.problem, c.LQ)
+    return config.update.standardize == "per-prompt"
 
 
 def _advantage(config: c.Config) -> AdvantageEstimator:

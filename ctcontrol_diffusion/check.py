@@ -88,6 +88,10 @@ def _check_problem(config: Config) -> None:
         case StableDiffusion() as problem:
             _check_stable_diffusion(problem)
         case LQ() as problem:
+            if config.update.standardize == "per-prompt":
+                _wrong(
+                    "--update.standardize", "per-prompt", "auto or none where nothing is prompted"
+                )
             _positive("--problem.volatility", problem.volatility)
             _positive("--problem.control-cost", problem.control_cost)
             _positive("--problem.horizon", problem.horizon)

@@ -170,6 +170,9 @@ class Update:
     advantage_decay: float = 5.6
     """How fast generalized advantages forget what comes later, per unit of time: 0 is
     monte-carlo, infinity is temporal-difference."""
+    standardize: Literal["auto", "per-prompt", "none"] = "auto"
+    """per-prompt: centre advantages and divide them by their spread among the images of a prompt.
+    The penalty is not divided: κ weighs more the more rewards vary. auto: for ddpo alone."""
     clip: float = 0.2
     """ε: ratios outside 1 ± ε earn nothing more."""
     epochs: int = 1

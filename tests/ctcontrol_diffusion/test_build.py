@@ -25,6 +25,7 @@ from ctcontrol import (
 )
 from ctcontrol_diffusion import config as c
 from ctcontrol_diffusion.build import build
+from ctcontrol_diffusion.check import check_config
 from ctcontrol_diffusion.presets import preset
 
 LQ = replace(
@@ -107,6 +108,18 @@ def test_gradients_of_the_value(gradient: str, full: bool) -> None:
     assert isinstance(aware.advantage, NoiseAwareAdvantage)
     assert closed.advantage.through_mean == pathwise.through_mean == full
     assert aware.advantage.through_mean == full
+
+
+@pytest.mark.parametrize("algorithm", ["ctrl", "ddpo"])
+def test_who_standardizes(algorithm: Any) -> None:
+    """Whoever is told to; if nobody is, DDPO."""
+    config = replace(DIGITS, algorithm=algorithm)
+    for name, wanted in {"auto": algorithm == "ddpo", "per-prompt": True, "none": False}.items():
+        made = build(replace(config, update=replace(config.update, standardize=name))).algorithm
+        assert isinstance(made, ContinuousPPO)
+        assert isinstance(made.transform, StandardizePerContext) is wanted
+    with pytest.raises(CtcontrolError, match=r"auto or none where nothing is prompted, got per-"):
+        check_config(replace(LQ, update=replace(LQ.update, standardize="per-prompt")))
 
 
 def test_ddpo_has_no_value_and_ignores_what_concerns_one() -> None:
