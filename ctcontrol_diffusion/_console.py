@@ -12,6 +12,11 @@ from rich.console import Console
 BAD_INPUT, FAILURE, INTERRUPTED = 2, 3, 130
 """Exit statuses."""
 
+OUT_OF_MEMORY = (
+    "out of memory; free some, ask for fewer images at once (--micro-batch, --rollout.batch) or "
+    "compute in --problem.precision bfloat16"
+)
+
 WIDE = 400
 
 CHATTY = (
@@ -41,6 +46,8 @@ def command(work: Callable[[list[str]], int], words: Sequence[str] | None, *, st
     """
     try:
         # Torch takes a second to import, in which Ctrl-C must be clean.
+        import torch
+
         from ctcontrol import CtcontrolError, NumericalError
 
         try:
@@ -53,6 +60,8 @@ def command(work: Callable[[list[str]], int], words: Sequence[str] | None, *, st
             return 0
         except (NumericalError, OSError) as error:
             return fail(error, FAILURE)
+        except (MemoryError, torch.OutOfMemoryError):
+            return fail(OUT_OF_MEMORY, FAILURE)
     except KeyboardInterrupt:
         return fail(stopped, INTERRUPTED) if leads() else INTERRUPTED
 

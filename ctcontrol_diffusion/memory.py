@@ -145,8 +145,7 @@ def plan_memory(experiment: Experiment, meter: Meter | None = None) -> MemoryPla
     x, context = setting.problem.initial(TRIAL, torch.Generator(device).manual_seed(0))
     together = config.micro_batch or config.update.minibatch
     rows = min(TRIAL, together)
-    part = context[:rows] if isinstance(context, Tensor) else context
-    taken = measure.taken(lambda: _trial(setting.mean, x[:rows], part))
+    image = _image(measure, lambda n: _trial(setting.mean, x[:n], _part(context, n)), rows)
     trained = [p for m in experiment.modules().values() for p in m.parameters() if p.requires_grad]
     held = PER_STATE + (0 if config.micro_batch is None else DEALT)
     kept = held * config.rollout.batch * config.rollout.steps * x[0].numel() * 4
@@ -154,10 +153,28 @@ def plan_memory(experiment: Experiment, meter: Meter | None = None) -> MemoryPla
         networks=_bytes(_tensors([setting.mean, setting.value, *setting.frozen])),
         optimizer=3 * _bytes(trained),
         rollout=kept,
-        image=-(-taken // rows),
+        image=image,
         together=min(together, config.rollout.batch * config.rollout.steps),
         free=measure.free(),
     )
+
+
+def _image(measure: Meter, work: Callable[[int], object], rows: int) -> int:
+    """What one image takes, of as many as fit."""
+    try:
+        return -(-measure.taken(lambda: work(rows)) // rows)
+    except torch.OutOfMemoryError:
+        if rows > 1:
+            return _image(measure, work, rows // 2)
+        raise CtcontrolError(
+            f"one image in an update takes more memory than is free ({_size(measure.free())}); "
+            "compute in --problem.precision bfloat16, with --problem.gradient-checkpointing True, "
+            "or on a larger card"
+        ) from None
+
+
+def _part(context: Any, count: int) -> Any:
+    return context[:count] if isinstance(context, Tensor) else context
 
 
 def _trial(mean: nn.Module, x: Tensor, context: Any) -> None:

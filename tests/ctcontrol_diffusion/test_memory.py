@@ -1,5 +1,6 @@
 """What a run is said to take, against what it takes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 
 from ctcontrol import CtcontrolError
 from ctcontrol_diffusion import config as c
+from ctcontrol_diffusion._console import command
 from ctcontrol_diffusion.build import Experiment, build
 from ctcontrol_diffusion.memory import CpuMeter, MemoryPlan, plan_memory
 from tests.ctcontrol_diffusion.tiny import tiny_sd
@@ -105,3 +107,37 @@ def test_on_a_gpu_the_plan_is_what_is_taken(tmp_path: Path) -> None:
     made.setting.mean(x.new_zeros(8), x, context).square().mean().backward()
     taken = torch.cuda.max_memory_allocated() - before
     assert taken == pytest.approx(plan.step, rel=1 / 3)
+
+
+@dataclass(frozen=True)
+class Cramped(CpuMeter):
+    """A card on which only so many images fit."""
+
+    images: int
+
+    def taken(self, work: Callable[[], object]) -> int:
+        taken = super().taken(work)
+        if taken > self.images * IMAGE * 1.5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return taken
+
+
+IMAGE = 1.05e6
+"""Bytes of one image of the network of these tests."""
+
+
+def test_what_does_not_fit_is_tried_with_less(made: Experiment) -> None:
+    """And is refused where a single image does not fit."""
+    image = plan_memory(made, CpuMeter()).image
+    assert image == pytest.approx(IMAGE, rel=0.1)
+    assert plan_memory(made, Cramped(2)).image == pytest.approx(image, rel=0.1)
+    with pytest.raises(CtcontrolError, match=r"one image .* more memory than is free.*bfloat16"):
+        plan_memory(made, Cramped(0))
+
+
+def test_no_traceback_where_memory_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    def greedy(words: list[str]) -> int:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
+
+    assert command(greedy, [], stopped="") == 3
+    assert capsys.readouterr().err.startswith("error: out of memory; free some")
