@@ -1,35 +1,22 @@
 """Text-to-image models of latents from diffusers: Stable Diffusion 1 and 2, SDXL."""
 
-import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from ctcontrol import (
-    ControlProblem,
-    GaussianPolicy,
-    PathKL,
-    TerminalReward,
-)
 from ctcontrol_diffusion import config as c
 from ctcontrol_diffusion.guidance import Conditions, GuidedScore, PromptTable
-from ctcontrol_diffusion.inspection import Inspector, Plan
 from ctcontrol_diffusion.models.latents import LatentModel, load_latent_model
 from ctcontrol_diffusion.models.lora import Adapters
 from ctcontrol_diffusion.prompts import Prompts, load_prompts
 from ctcontrol_diffusion.publish import publish_lora, publish_pipeline
-from ctcontrol_diffusion.reverse_sde import ReverseSDE
-from ctcontrol_diffusion.rewards import Metadata, TerminalImageReward, load_reward
-from ctcontrol_diffusion.schedule import Schedule, schedule_of
-from ctcontrol_diffusion.schedulers import scheduler_named
-from ctcontrol_diffusion.score import frozen, prediction_of
-from ctcontrol_diffusion.settings._base import Facts, Pictures, Progress, Setting
-from ctcontrol_diffusion.settings._images import LastStep
-from ctcontrol_diffusion.settings.critic import ImageModel, value_for
-from ctcontrol_diffusion.settings.features import real_images
-from ctcontrol_diffusion.settings.samplers import sampler_for
+from ctcontrol_diffusion.rewards import Metadata
+from ctcontrol_diffusion.schedule import schedule_of
+from ctcontrol_diffusion.score import prediction_of
+from ctcontrol_diffusion.settings._base import Setting
+from ctcontrol_diffusion.settings._diffusers import Parts, policies, setting_of
 
 
 def stable_diffusion(
@@ -55,63 +42,40 @@ def stable_diffusion(
         model.nothing(problem.negative_prompt),
         _size(model, device),
     )
-    score, reference = _scores(problem, config, model, schedule, table, generator)
-    decoder = _Decoder(model, config.micro_batch)
-    last = LastStep(reference, schedule, decoder)
+    scored = partial(
+        GuidedScore,
+        schedule=schedule,
+        prediction=prediction_of(model.scheduler),
+        table=table,
+        guidance=problem.guidance,
+        through_both=problem.guidance_gradient == "both",
+        at_once=config.micro_batch,
+        compute=low,
+    )
+    adapt = partial(Adapters, rank=problem.lora_rank, generator=generator, alpha=problem.lora_alpha)
+    score, reference = policies(model.network, scored, adapt if adapted else None)
+    if problem.gradient_checkpointing:
+        model.network.enable_gradient_checkpointing()
     names = _Names(seen, table)
-    pictures = Pictures(last, names.prompts, table.rows, seen.texts, kept_back)
-    load = partial(load_reward, device=str(device))
-    function = load(problem.reward)
-    clean = TerminalImageReward(function, decoder.of_row, names.prompts, names.metadata)
-    terminal = TerminalImageReward(function, last, names.prompts, names.metadata)
-    initial = _Initial(model.shape, len(seen), problem.images_per_prompt, device)
-    terminal.probe(*initial(2, torch.Generator(device).manual_seed(0)))
-    control = ControlProblem(
-        sde=ReverseSDE(schedule),
-        reward=TerminalReward(terminal, beside=True),
-        initial=initial,
-        horizon=schedule.horizon,
-        regularizer=PathKL(reference, problem.kl_weight) if problem.kl_weight > 0 else None,
-    )
     publish = publish_lora if adapted else publish_pipeline
-    sight = ImageModel(
-        score, schedule, clean, terminal, model.shape, len(seen), problem.data_variance
-    )
-    scheduler = partial(scheduler_named, original=model.scheduler)
-    for name in problem.schedulers:
-        scheduler(name)  # refused before anything is computed
-    inspector = Inspector(
-        problem=replace(control, regularizer=PathKL(reference, problem.kl_weight)),
-        grid=schedule.grid,
-        decode=last,
-        clean=clean,
+    parts = Parts(
+        scheduler=model.scheduler,
+        schedule=schedule,
+        score=score,
+        reference=reference,
+        image=_Decoder(model, config.micro_batch),
+        shape=model.shape,
+        initial=_Initial(model.shape, len(seen), problem.images_per_prompt, device),
+        prompts=names.prompts,
         contexts=table.rows,
-        plan=Plan(
-            steps=config.evaluation.steps,
-            images=config.evaluation.images,
-            samplers=("SDE", "ODE", *problem.schedulers),
-            groups={"seen": seen.texts, "unseen": kept_back} if kept_back else {},
-            rewards={name: load(name) for name in config.evaluation.rewards},
-            real=real_images(problem.features, problem.real, device),
-        ),
-        scheduler=scheduler,
-        load=load,
-        batch=config.rollout.batch,
-        device=device,
-    )
-    return Setting(
-        problem=control,
-        mean=score,
-        value=value_for(config.critic, sight, "convolution", device, generator),
-        solver=sampler_for(problem.sampler, problem.eta, problem.data_variance, schedule),
-        evaluate=inspector.evaluate,
-        facts=_facts,
-        pictures=pictures,
-        grid=schedule.grid,
-        inspector=inspector,
-        frozen=model.others,
+        metadata=names.metadata,
+        classes=len(seen),
         publish=lambda folder: publish(model.network, problem.model, folder, seen.texts),
+        seen=seen.texts,
+        unseen=kept_back,
+        others=model.others,
     )
+    return setting_of(parts, problem, config, device, generator)
 
 
 def _prompts(problem: c.StableDiffusion) -> tuple[Prompts, tuple[str, ...]]:
@@ -131,44 +95,6 @@ def _size(model: LatentModel, device: torch.device) -> Conditions:
     return {"time_ids": torch.tensor([[side, side, 0.0, 0.0, side, side]], device=device)}
 
 
-def _scores(
-    problem: c.StableDiffusion,
-    config: c.Config,
-    model: LatentModel,
-    schedule: Schedule,
-    table: PromptTable,
-    generator: torch.Generator,
-) -> tuple[GuidedScore, GaussianPolicy]:
-    """The trained score, and the pretrained policy: the same network with its adapters off."""
-    network = model.network
-    scored = partial(
-        GuidedScore,
-        schedule=schedule,
-        prediction=prediction_of(model.scheduler),
-        table=table,
-        guidance=problem.guidance,
-        through_both=problem.guidance_gradient == "both",
-        at_once=config.micro_batch,
-        compute=torch.bfloat16 if problem.precision == "bfloat16" else None,
-    )
-    if problem.trained == "lora":
-        adapters = Adapters(network, problem.lora_rank, generator, alpha=problem.lora_alpha)
-        score = scored(network, switch=adapters.on)
-        reference = scored(network, switch=adapters.off)
-    else:
-        reference = frozen(scored(copy.deepcopy(network)))
-        score = scored(network.requires_grad_(True))
-    if problem.gradient_checkpointing:
-        network.enable_gradient_checkpointing()
-    return score.eval(), GaussianPolicy(reference.eval())
-
-
-def _facts(progress: Progress) -> Facts:
-    """Nothing is known of such a model without training."""
-    progress(1, 1)
-    return Facts()
-
-
 @dataclass(frozen=True, eq=False)
 class _Decoder:
     """Clean latents to images in [0, 1], a few at a time."""
@@ -179,10 +105,6 @@ class _Decoder:
     def __call__(self, x: Tensor) -> Tensor:
         parts = [self.model.decode(part) for part in x.split(self.at_once or len(x))]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    def of_row(self, x: Tensor, context: object) -> Tensor:
-        """The same whatever the prompt."""
-        return self(x)
 
 
 @dataclass(frozen=True, eq=False)
