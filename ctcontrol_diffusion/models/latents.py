@@ -1,6 +1,5 @@
 """Latent diffusion models from diffusers: Stable Diffusion 1 and 2, and SDXL."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from ctcontrol import CtcontrolError
 from ctcontrol_diffusion.guidance import Conditions
+from ctcontrol_diffusion.models._loading import class_of, loading
 
 AT_ONCE = 64
 """Texts encoded together."""
@@ -122,23 +122,8 @@ def load_latent_model(
         CtcontrolError: nothing is there and the hub cannot be reached; it is of another kind; the
             resolution does not divide into latents.
     """
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # diffusers, of the hub's own deprecations
-            pipeline = _pipeline(model, weights)
-    except CtcontrolError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CtcontrolError(
-            f"cannot load the model {model!r} ({reason}); give --problem.model a folder with the "
-            "model_index.json of a diffusers pipeline, or go online if it is the id of a hub"
-        ) from error
+    with loading(model):
+        pipeline = _pipeline(model, weights)
     pipeline.to(device)
     loaded = LatentModel(pipeline, _resolution(pipeline, model, resolution))
     for part in (pipeline.unet, *loaded.others):
@@ -150,7 +135,7 @@ def _pipeline(model: str, weights: torch.dtype) -> Any:
     from diffusers import DiffusionPipeline
 
     parts: Any = DiffusionPipeline.load_config(model)
-    if _name(parts.get("unet")) != "UNet2DConditionModel" or "text_encoder" not in parts:
+    if class_of(parts.get("unet")) != "UNet2DConditionModel" or "text_encoder" not in parts:
         raise CtcontrolError(
             f"--problem.model {model} holds a {parts.get('_class_name')}, which does not denoise "
             "latents by a UNet2DConditionModel told a text; give a StableDiffusionPipeline or "
@@ -189,8 +174,3 @@ def _resolution(pipeline: Any, model: str, wanted: int | None) -> int:
             f"need; give {max(1, round(wanted / least)) * least}"
         )
     return wanted
-
-
-def _name(part: object) -> str | None:
-    """The class of a component of model_index.json, a pair (library, class)."""
-    return part[1] if isinstance(part, Sequence) and len(part) == 2 else None

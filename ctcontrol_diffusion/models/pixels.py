@@ -1,15 +1,13 @@
 """Diffusion models of pixels from diffusers: a `UNet2DModel` with the scheduler it came with."""
 
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, UNet2DModel
-from diffusers.utils import logging
 
 from ctcontrol import CtcontrolError
+from ctcontrol_diffusion.models._loading import class_of, loading
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,19 +43,8 @@ def load_pixel_model(model: str, device: torch.device | str = "cpu") -> PixelMod
     Raises:
         CtcontrolError: nothing is there and the hub cannot be reached; it is of another kind.
     """
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # diffusers, of the hub's own deprecations
-            pipeline = _pipeline(model)
-    except CtcontrolError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CtcontrolError(
-            f"cannot load the model {model!r} ({reason}); give --problem.model a folder with the "
-            "model_index.json of a diffusers pipeline, or go online if it is the id of a hub"
-        ) from error
+    with loading(model):
+        pipeline = _pipeline(model)
     network = pipeline.unet.to(device, torch.float32).eval().requires_grad_(True)
     found = PixelModel(network, pipeline.scheduler)
     if found.shape[0] not in (1, 3):
@@ -70,14 +57,9 @@ def load_pixel_model(model: str, device: torch.device | str = "cpu") -> PixelMod
 
 def _pipeline(model: str) -> Any:
     parts: Any = DiffusionPipeline.load_config(model)
-    if _name(parts.get("unet")) != "UNet2DModel":
+    if class_of(parts.get("unet")) != "UNet2DModel":
         raise CtcontrolError(
             f"--problem.model {model} holds a {parts.get('_class_name')}, which does not denoise "
             "pixels by a UNet2DModel; give a DDPMPipeline, for example google/ddpm-cifar10-32"
         )
     return DiffusionPipeline.from_pretrained(model)
-
-
-def _name(part: object) -> str | None:
-    """The class of a component of model_index.json, a pair (library, class)."""
-    return part[1] if isinstance(part, Sequence) and len(part) == 2 else None
