@@ -64,6 +64,23 @@ def read(default: T, words: Sequence[str], *, prog: str, description: str, flat:
     raise CtcontrolError(f"cannot read {' '.join(words)!r}; see {prog} --help")
 
 
+def read_after(
+    default: T, words: Sequence[str], *, prog: str, description: str, question: str
+) -> tuple[str, T]:
+    """The word that comes first, and the rest as in `read`.
+
+    Raises:
+        CtcontrolError: nothing comes first, which is what `question` asks for; or as `read`.
+        SystemExit: 0, after `--help`.
+    """
+    named = bool(words) and not words[0].startswith("-")
+    rest = words[1:] if named else words
+    value = read(default, rest, prog=prog, description=description)
+    if not named:
+        raise CtcontrolError(question)
+    return words[0], value
+
+
 def flags(value: Any, flat: str = "", prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(flag, type) of every leaf of a dataclass of dataclasses."""
     hints = get_type_hints(type(value))

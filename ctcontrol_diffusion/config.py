@@ -90,8 +90,8 @@ class StableDiffusion:
     """Weight w of classifier-free guidance, ≥ 1; 1 asks the prompted network alone. Sampling,
     likelihoods and KL are all of the guided model."""
     guidance_gradient: Literal["both", "prompted"] = "both"
-    """Whether gradients go through both halves of guidance, or the prompted one alone, which needs
-    half of the memory. Likelihoods are the same."""
+    """Whether gradients go through both halves of guidance, or the prompted one alone, which keeps
+    half of the activations. Likelihoods are the same."""
     reward: str = "jpeg-compressibility"
     """A reward of images and their prompts: jpeg-compressibility, image-reward, aesthetic,
     pickscore, hps-v2, clip-score, …, a sum:, an http:// address, or your own as module:function."""
@@ -120,7 +120,7 @@ class StableDiffusion:
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """What networks compute in; trajectories and trained weights are float32 all the same."""
     gradient_checkpointing: bool = True
-    """Compute activations again in the backward pass: much less memory for a third more time."""
+    """Compute activations again in the backward pass: less memory for more time."""
     schedulers: tuple[str, ...] = ()
     """Schedulers of diffusers evaluated besides our SDE and ODE: ddim, ddpm, dpm++2m, dpm++2m-sde,
     euler, euler-ancestral, heun, unipc, flow-euler, or the name of a class."""

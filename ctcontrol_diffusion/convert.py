@@ -38,17 +38,15 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _command(words: list[str]) -> int:
     from ctcontrol import CtcontrolError
-    from ctcontrol_diffusion._cli import read
+    from ctcontrol_diffusion._cli import read_after
 
-    named = bool(words) and not words[0].startswith("-")
-    arguments = read(
+    source, arguments = read_after(
         Arguments(),
-        words[1:] if named else words,
+        words,
         prog=f"{PROGRAM} SOURCE",
         description="Make adapters load in diffusers. SOURCE, their folder or file, comes first.",
+        question=f"which adapter? give its folder first: {PROGRAM} SOURCE",
     )
-    if not named:
-        raise CtcontrolError(f"which adapter? give its folder first: {PROGRAM} SOURCE")
     if arguments.model is None:
         raise CtcontrolError("which model is it for? give --model FOLDER or the id of a hub")
     from ctcontrol_diffusion.publish import Mismatch
@@ -57,7 +55,7 @@ def _command(words: list[str]) -> int:
 
     try:
         done = convert_adapter(
-            Path(words[0]).expanduser(),
+            Path(source).expanduser(),
             free_folder("--out", arguments.out),
             arguments.model,
             [prompt.strip() for prompt in arguments.prompts.split(",")],

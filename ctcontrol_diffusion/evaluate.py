@@ -59,18 +59,16 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _command(words: list[str]) -> int:
     from ctcontrol import CtcontrolError
-    from ctcontrol_diffusion._cli import read
+    from ctcontrol_diffusion._cli import read_after
 
-    named = bool(words) and not words[0].startswith("-")
-    arguments = read(
+    folder, arguments = read_after(
         Arguments(),
-        words[1:] if named else words,
+        words,
         prog=f"{PROGRAM} RUN",
         description="Evaluate the model of a run. RUN, its folder, comes first.",
+        question=f"which run? give its folder first: {PROGRAM} RUN",
     )
-    if not named:
-        raise CtcontrolError(f"which run? give its folder first: {PROGRAM} RUN")
-    run = Path(words[0])
+    run = Path(folder)
     for flag, value, least in (("--images", arguments.images, 3), ("--seed", arguments.seed, 0)):
         if value is not None and not least <= value < 2**62:
             raise CtcontrolError(f"{flag} must be a whole number >= {least}, got {value}")

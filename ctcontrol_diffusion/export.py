@@ -34,25 +34,22 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _command(words: list[str]) -> int:
-    from ctcontrol import CtcontrolError
-    from ctcontrol_diffusion._cli import read
+    from ctcontrol_diffusion._cli import read_after
 
-    named = bool(words) and not words[0].startswith("-")
-    arguments = read(
+    folder, arguments = read_after(
         Arguments(),
-        words[1:] if named else words,
+        words,
         prog=f"{PROGRAM} RUN",
         description="Write what a run trained for other programs. RUN, its folder, comes first.",
+        question=f"which run? give its folder first: {PROGRAM} RUN --out DIR",
     )
-    if not named:
-        raise CtcontrolError(f"which run? give its folder first: {PROGRAM} RUN --out DIR")
     from ctcontrol_diffusion.publish import Mismatch
     from ctcontrol_diffusion.run.export import export_run
     from ctcontrol_diffusion.run.files import free_folder
 
     out = free_folder("--out", arguments.out)
     try:
-        done = export_run(Path(words[0]), out, arguments.checkpoint, arguments.device)
+        done = export_run(Path(folder), out, arguments.checkpoint, arguments.device)
     except Mismatch as error:
         return fail(f"{error}; nothing was written", FAILURE)
     console().print(done, markup=False, highlight=False, soft_wrap=True)

@@ -86,8 +86,8 @@ class GuidedScore(NetworkScore):
         table: says what context, rows of it, means to the network.
         guidance: w; 1 asks the prompted half alone.
         through_both: whether gradients go through both halves, or the prompted one alone. The
-            value is the same. One half needs half of the memory and two thirds of the time, and
-            what is learned is how a prompt acts, not what an empty one does.
+            value is the same. With one half, activations of one half are kept, and what is learned
+            is how a prompt acts, not what an empty one does.
     """
 
     def __init__(

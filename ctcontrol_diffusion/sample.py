@@ -45,23 +45,20 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _command(words: Sequence[str]) -> int:
-    from ctcontrol import CtcontrolError
-    from ctcontrol_diffusion._cli import read
+    from ctcontrol_diffusion._cli import read_after
 
-    named = bool(words) and not words[0].startswith("-")
-    arguments = read(
+    folder, arguments = read_after(
         Arguments(),
-        words[1:] if named else words,
+        words,
         prog=f"{PROGRAM} RUN",
         description="Draw images from a run. RUN, its folder, comes first.",
+        question=f"which run? give its folder first: {PROGRAM} RUN",
     )
-    if not named:
-        raise CtcontrolError(f"which run? give its folder first: {PROGRAM} RUN")
     _check(arguments)
     from ctcontrol_diffusion.run.draw import draw_gallery
 
     done = draw_gallery(
-        Path(words[0]),
+        Path(folder),
         arguments.out,
         prompts=_prompts(arguments.prompts),
         count=arguments.n,

@@ -17,6 +17,7 @@ from rich.console import Console
 from torch import nn
 
 from ctcontrol import CtcontrolError
+from ctcontrol_diffusion.build import device_called
 from ctcontrol_diffusion.models.images import read_images
 from ctcontrol_diffusion.report.tiles import sheet, tiles_of
 from ctcontrol_diffusion.run.files import sync_folder, to_json
@@ -93,7 +94,7 @@ class _Work:
 
     def __init__(self, config: PixelPretraining) -> None:
         assert config.images is not None
-        device = _device(config.device)
+        device = device_called(config.device)
         self.config, self.elapsed = config, 0.0
         self.images = read_images(config.images).to(device)
         shape = (self.images.shape[1], self.images.shape[2], self.images.shape[3])
@@ -213,13 +214,3 @@ def _own_randomness(seed: int) -> Generator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise CtcontrolError(f"device {name!r} cannot be used ({reason}); try cpu") from None
-    return device

@@ -2,11 +2,11 @@
 
 from itertools import pairwise
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ctcontrol import Context, Scalar, State, Time
 from ctcontrol_diffusion.schedule import Schedule
+from ctcontrol_diffusion.values._conditions import LevelAndClass, zero_head
 
 
 class ImageResidual(nn.Module):
@@ -24,28 +24,18 @@ class ImageResidual(nn.Module):
 
     def __init__(self, schedule: Schedule, channels: int, classes: int, width: int) -> None:
         super().__init__()
-        self.schedule = schedule
-        self.classes = classes
-        frequencies = torch.arange(1, 5) * torch.pi / 2
-        self.register_buffer("frequencies", frequencies, persistent=False)
-        self.frequencies: Tensor
+        self.told = LevelAndClass(schedule, classes)
         sizes = [channels, max(width // 4, 1), max(width // 2, 1), width]
         self.stages = nn.ModuleList(
             nn.Conv2d(inside, outside, 3, stride=2, padding=1)
             for inside, outside in pairwise(sizes)
         )
-        self.biases = nn.ModuleList(
-            nn.Linear(2 * len(frequencies) + classes, outside) for outside in sizes[1:]
-        )
+        self.biases = nn.ModuleList(nn.Linear(self.told.count, outside) for outside in sizes[1:])
         self.norms = nn.ModuleList(nn.GroupNorm(1, outside) for outside in sizes[1:])
-        self.head = nn.Linear(width, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = zero_head(width)
 
     def forward(self, t: Time, x: State, context: Context) -> Scalar:
-        level = self.schedule.sigma(t)[:, None] * self.frequencies
-        label = nn.functional.one_hot(context, self.classes).to(x.dtype)
-        given = torch.cat([level.sin(), level.cos(), label], 1)
+        given = self.told(t, context, x.dtype)
         for stage, bias, norm in zip(self.stages, self.biases, self.norms, strict=True):
             x = nn.functional.silu(norm(stage(x)) + bias(given)[:, :, None, None])
         return self.head(x.mean((2, 3))).squeeze(1)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ctcontrol import Action, Context, InformedResidual, NotingMean, Scalar, State, Time
 from ctcontrol_diffusion.schedule import Schedule
+from ctcontrol_diffusion.values._conditions import LevelAndClass, perceptron, zero_head
 
 
 class FeatureHead(InformedResidual):
@@ -28,21 +29,10 @@ class FeatureHead(InformedResidual):
     ) -> None:
         super().__init__()
         self._source = (source,)  # in a tuple: not a submodule, so never trained, never saved
-        self.schedule = schedule
-        self.classes = classes
-        frequencies = torch.arange(1, 5) * torch.pi / 2
-        self.register_buffer("frequencies", frequencies, persistent=False)
-        self.frequencies: Tensor
+        self.told = LevelAndClass(schedule, classes)
         self.scale = nn.LayerNorm(count, elementwise_affine=False)
-        self.body = nn.Sequential(
-            nn.Linear(count + 2 * len(frequencies) + classes, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-        )
-        self.head = nn.Linear(width, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.body = perceptron(count + self.told.count, width)
+        self.head = zero_head(width)
 
     def forward(
         self,
@@ -55,7 +45,5 @@ class FeatureHead(InformedResidual):
         if notes is None:
             _, notes = self._source[0].noted(t, x, context)
         assert notes is not None
-        level = self.schedule.sigma(t)[:, None] * self.frequencies
-        label = nn.functional.one_hot(context, self.classes).to(x.dtype)
-        seen = [self.scale(notes.to(x.dtype)), level.sin(), level.cos(), label]
+        seen = [self.scale(notes.to(x.dtype)), self.told(t, context, x.dtype)]
         return self.head(self.body(torch.cat(seen, 1))).squeeze(1)

@@ -1,10 +1,11 @@
 """A perceptron on all numbers of a small state."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ctcontrol import Context, Scalar, State, Time
 from ctcontrol_diffusion.schedule import Schedule
+from ctcontrol_diffusion.values._conditions import LevelAndClass, perceptron, zero_head
 
 
 class PixelResidual(nn.Module):
@@ -19,23 +20,10 @@ class PixelResidual(nn.Module):
 
     def __init__(self, schedule: Schedule, pixels: int, classes: int, width: int) -> None:
         super().__init__()
-        self.schedule = schedule
-        self.classes = classes
-        frequencies = torch.arange(1, 5) * torch.pi / 2
-        self.register_buffer("frequencies", frequencies, persistent=False)
-        self.frequencies: Tensor
-        self.body = nn.Sequential(
-            nn.Linear(pixels + 2 * len(frequencies) + classes, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-        )
-        self.head = nn.Linear(width, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.told = LevelAndClass(schedule, classes)
+        self.body = perceptron(pixels + self.told.count, width)
+        self.head = zero_head(width)
 
     def forward(self, t: Time, x: State, context: Context) -> Scalar:
-        level = self.schedule.sigma(t)[:, None] * self.frequencies
-        label = nn.functional.one_hot(context, self.classes).to(x.dtype)
-        features = torch.cat([x.flatten(1), level.sin(), level.cos(), label], 1)
+        features = torch.cat([x.flatten(1), self.told(t, context, x.dtype)], 1)
         return self.head(self.body(features)).squeeze(1)
