@@ -2,26 +2,20 @@
 
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
+from ctcontrol._affine_step import AffineStep, affine_steps
 from ctcontrol._beside import Beside
 from ctcontrol._checks import CtcontrolError, ShapeError, check_rows
 from ctcontrol._deal import Deal
 from ctcontrol._division import WHOLE, Division
-from ctcontrol._motion import (
-    NOTHING,
-    AffineStep,
-    HeldAction,
-    LinearFeedback,
-    Motion,
-    Normal,
-    affine_steps,
-)
+from ctcontrol._linear_feedback import LinearFeedback, UnseenFeedback
+from ctcontrol._motion import NOTHING, HeldAction, Motion, Normal
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._record import Kept, Record, Step, first_path, gathered, join
@@ -34,6 +28,10 @@ from ctcontrol.solvers import Scheme, Solver
 
 Stop = Callable[[Time, State, Context], Tensor]
 """(t, x, context) -> (batch,) booleans: which paths end at this node of the grid."""
+
+
+UNTIMED = torch.empty(1, 0)
+"""Times at which nobody looks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +50,12 @@ class Run:
     def affine(self) -> list[AffineStep] | None:
         """The steps, where they are affine."""
         return affine_steps(self.problem, self.policy, self.solver, self.grid)
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether they are and nothing is taken or added besides M X + s ΔW, nor differentiated."""
+        steps = {id(step): step for step in self.affine or ()}.values()
+        return len(steps) > 0 and all(step.plain for step in steps)
 
 
 def run_tiles(
@@ -201,36 +205,38 @@ def _steps(
     motion = _motion(run, record, x, context, normal)
     problem, reward, regularizer = run.problem, run.problem.reward, run.problem.regularizer
     batch, pays = len(x), not isinstance(reward, TerminalReward)
-    times = run.grid.times.to(x)[:, None].expand(-1, batch)
+    quiet = record.wants_ends_alone and not (pays or motion.needs_times)
+    times = UNTIMED if quiet else run.grid.times.to(x)[:, None].expand(-1, batch)
     t0 = t1 = times[0]
     paid = anchor = amount = alive = ended = None
-    quiet = record.wants_ends_alone and not (pays or motion.needs_times)
-    for k, span in enumerate(run.grid.intervals()):
-        if quiet:  # nobody wants to know anything: with few paths, telling costs as much as moving
-            x = motion.move(k, span, t0, t1, x, NOTHING, noise)
-            continue
-        if motion.needs_times:
-            t0, t1 = times[k], times[k + 1]
-        if run.stop is not None:
-            alive, ended = _stopped(run.stop, alive, ended, t0, x, context)
-        known = motion.decide(k, t0, t1, x)
-        law, a = known.law, known.action
-        if k == 0 and known.center is not None:
-            _check_step(known.center, x)
-        if known.paid is not None:
-            paid = known.paid
-        elif pays and a is not None:
-            paid = check_rows("reward.running", reward.running(t0, x, a, context), batch)
-        moved = motion.move(k, span, t0, t1, x, known, noise)
-        if regularizer is not None and law is not None and isinstance(run.solver, Solver):
-            anchor = regularizer.anchor(t0, x, context)
-            amount = regularizer.amount(run.solver, problem.sde, t0, t1, x, law, anchor, context)
-            check_rows("regularizer.amount", amount, batch)
-        if alive is not None:
-            moved = torch.where(like(alive, x), moved, x)
-        notes = known.notes
-        record.add(Step(k, t0, x, law, a, known.center, moved, paid, amount, anchor, alive, notes))
-        x = moved
+    with torch.inference_mode() if quiet else nullcontext():
+        for k, span in enumerate(run.grid.intervals()):
+            if quiet:  # nobody wants to know anything: with few paths, telling costs as much as moving
+                x = motion.move(k, span, t0, t1, x, NOTHING, noise)
+                continue
+            if motion.needs_times:
+                t0, t1 = times[k], times[k + 1]
+            if run.stop is not None:
+                alive, ended = _stopped(run.stop, alive, ended, t0, x, context)
+            known = motion.decide(k, t0, t1, x)
+            law, a = known.law, known.action
+            if k == 0 and known.center is not None:
+                _check_step(known.center, x)
+            if known.paid is not None:
+                paid = known.paid
+            elif pays and a is not None:
+                paid = check_rows("reward.running", reward.running(t0, x, a, context), batch)
+            moved = motion.move(k, span, t0, t1, x, known, noise)
+            if regularizer is not None and law is not None and isinstance(run.solver, Solver):
+                anchor = regularizer.anchor(t0, x, context)
+                amount = regularizer.amount(run.solver, problem.sde, t0, t1, x, law, anchor, context)
+                check_rows("regularizer.amount", amount, batch)
+            if alive is not None:
+                moved = torch.where(like(alive, x), moved, x)
+            notes = known.notes
+            record.add(Step(k, t0, x, law, a, known.center, moved, paid, amount, anchor, alive, notes))
+            x = moved
+    x = motion.landed(x)
 
     def arrive(x: State = x) -> Kept:
         terminal = check_rows("reward.terminal", reward.terminal(x, context), batch)
@@ -268,12 +274,11 @@ def _motion(run: Run, record: Record[Kept], x: State, context: Context, normal: 
     steps = None if lawful else run.affine
     if steps is None or not steps[0].fits(x):
         return HeldAction(problem.sde, run.policy, run.solver, normal, context, run.backend)
-    return LinearFeedback(
-        steps,
-        pays=not isinstance(problem.reward, TerminalReward),
-        tells=record.needs_innovations,
-        alone=run.stop is None and not record.keeps_states,
-    )
+    pays, tells = not isinstance(problem.reward, TerminalReward), record.needs_innovations
+    alone = run.stop is None and not record.keeps_states
+    if alone and not (pays or tells) and run.plain and not torch.is_grad_enabled():
+        return UnseenFeedback(steps)
+    return LinearFeedback(steps, pays=pays, tells=tells, alone=alone)
 
 
 def _stopped(

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
@@ -161,11 +162,18 @@ class Sums(Record[Rollout]):
         self.keeps_states = bool(nodes)
         self.wants_ends_alone = not nodes and value is None
         self.nodes = frozenset(nodes)
-        times = grid.times.tolist()
-        self.weights = [math.exp(-problem.discount * t) for t in times]
-        self.lengths = grid.lengths.tolist()
-        self.horizon = grid.horizon
+        self.grid = grid
         self.kept: dict[int, Tensor] = {}
+
+    @cached_property
+    def weights(self) -> list[float]:
+        """e^{−ρt_k}."""
+        return [math.exp(-self.problem.discount * t) for t in self.grid.nodes]
+
+    @cached_property
+    def lengths(self) -> list[float]:
+        """t_{k+1} − t_k."""
+        return self.grid.lengths.tolist()
 
     def begin(self, x: State, context: Context) -> None:
         self.context = context
@@ -191,10 +199,13 @@ class Sums(Record[Rollout]):
             self.kept[k + 1] = step.moved
 
     def end(self, x: State, terminal: Scalar, times: Tensor | None) -> Rollout:
-        times = torch.full_like(terminal, torch.inf) if times is None else times
-        times = times.clamp(max=self.horizon)
-        last = (-self.problem.discount * times).exp()
-        returns = self.returns + last * terminal
+        discount, horizon = self.problem.discount, self.grid.horizon
+        if times is None:
+            times = torch.full_like(terminal, horizon)
+            returns = self.returns.add(terminal, alpha=math.exp(-discount * horizon))
+        else:
+            times = times.clamp(max=horizon)
+            returns = self.returns + (-discount * times).exp() * terminal
         check_finite("the rollout", {"returns": returns, "states": x}, REMEDY)
         nodes = tuple(sorted(self.kept))
         kept = [self.kept[k] for k in nodes]

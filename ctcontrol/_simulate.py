@@ -24,6 +24,8 @@ POLICIES = (
 )
 """Where policies come from."""
 
+STORES = get_args(Store)
+
 
 @overload
 def simulate(
@@ -120,8 +122,8 @@ def simulate(
     if store == "all" or martingale is not None or problem.regularizer is not None:
         check_kind("solver", solver, Solver, GAUSSIAN)
     policy.check_solver(solver)
-    if store not in get_args(Store):
-        known = ", ".join(repr(name) for name in get_args(Store))
+    if store not in STORES:
+        known = ", ".join(repr(name) for name in STORES)
         raise CtcontrolError(f"store must be one of {known}, got {store!r}")
     if store == "all" and (stop is not None or martingale is not None):
         raise CtcontrolError(
@@ -163,8 +165,8 @@ def check_run(problem: ControlProblem, grid: TimeGrid, generator: torch.Generato
     check_kind("grid", grid, TimeGrid, "take TimeGrid.uniform(problem.horizon, steps)")
     remedy = "take torch.Generator().manual_seed(seed)"
     check_kind("generator", generator, torch.Generator, remedy)
-    if abs(grid.horizon - problem.horizon) > 1e-9 * problem.horizon or grid.times[0] != 0:
+    if abs(grid.horizon - problem.horizon) > 1e-9 * problem.horizon or grid.nodes[0] != 0:
         raise CtcontrolError(
-            f"the grid runs over [{float(grid.times[0]):g}, {grid.horizon:g}] but the problem "
+            f"the grid runs over [{grid.nodes[0]:g}, {grid.horizon:g}] but the problem "
             f"over [0, {problem.horizon:g}]; use TimeGrid.uniform(problem.horizon, steps)"
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -73,13 +74,32 @@ class TimeGrid:
     @property
     def horizon(self) -> float:
         """The last time t_N."""
-        return float(self.times[-1])
+        return self.nodes[-1]
+
+    @cached_property
+    def nodes(self) -> list[float]:
+        """The times as numbers."""
+        return self.times.tolist()
 
     @property
     def lengths(self) -> Tensor:
         """t_{k+1} − t_k, shape (steps,)."""
         return self.times.diff()
 
+    @cached_property
+    def distinct_lengths(self) -> tuple[list[float], list[int]]:
+        """The lengths that differ by more than rounding, and which of them every interval has."""
+        unit = 1e-12 * self.horizon  # the lengths of a uniform grid are one, up to rounding
+        known: dict[int, int] = {}
+        lengths: list[float] = []
+        which: list[int] = []
+        for length in self.lengths.tolist():
+            index = known.setdefault(round(length / unit), len(lengths))
+            if index == len(lengths):
+                lengths.append(length)
+            which.append(index)
+        return lengths, which
+
     def intervals(self) -> Iterator[tuple[float, float]]:
         """(t_k, t_{k+1}) in order. Only the time loop of `simulate` walks it."""
-        return pairwise(self.times.tolist())
+        return pairwise(self.nodes)

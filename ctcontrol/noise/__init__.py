@@ -5,6 +5,7 @@ from ctcontrol.noise._balanced import MomentMatched as MomentMatched
 from ctcontrol.noise._base import TILE as TILE
 from ctcontrol.noise._base import NoiseSource as NoiseSource
 from ctcontrol.noise._base import NoiseStream as NoiseStream
+from ctcontrol.noise._base import Scaler as Scaler
 from ctcontrol.noise._base import SeededNoise as SeededNoise
 from ctcontrol.noise._base import Tile as Tile
 from ctcontrol.noise._base import seed_of as seed_of

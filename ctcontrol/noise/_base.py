@@ -1,6 +1,7 @@
 """What noise is: a recipe, of which every tile of paths gets its own source."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -115,6 +116,11 @@ class NoiseStream(NoiseSource):
         self.increment(t0, t1, out)
         return scale
 
+    def scaler(self, like: Tensor) -> "Scaler":
+        """`scaled`, for buffers of the dtype, device and layout of `like`: what is to be found out
+        about these may be found out once."""
+        return self.scaled
+
     def stream(self, tile: Tile) -> "NoiseStream":
         if tile.batch != tile.total:
             raise CtcontrolError(
@@ -124,6 +130,10 @@ class NoiseStream(NoiseSource):
 
     def tiles(self, total: int) -> list[range]:
         return [range(total)]
+
+
+Scaler = Callable[[float, float, float, Tensor], float]
+"""(t0, t1, scale, out) -> by what `out` is still to be multiplied."""
 
 
 def seed_of(seed: int, *place: int) -> int:

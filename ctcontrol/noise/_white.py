@@ -1,13 +1,14 @@
 """Fresh independent increments, and none at all."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ctcontrol.noise._base import NoiseSource, NoiseStream, SeededNoise, Tile, seed_of
+from ctcontrol.noise._base import NoiseSource, NoiseStream, Scaler, SeededNoise, Tile, seed_of
 
 
 @dataclass(frozen=True)
@@ -53,25 +54,50 @@ class WhiteStream(NoiseStream):
     def after(self, start: int) -> "WhiteStream":
         return self
 
+    def scaler(self, like: Tensor) -> Scaler:
+        fill = self._filler(like)
+
+        def scaled(t0: float, t1: float, scale: float, out: Tensor) -> float:
+            return fill(math.sqrt(t1 - t0) * scale, out)
+
+        return scaled
+
     def normal(self, std: float, out: Tensor) -> float:
         """Write normals into `out`; returns by what they are still to be multiplied."""
-        if out.ndim == 2 and not out.is_contiguous() and out.mT.is_contiguous():
-            return self.normal(std, out.mT)  # states in columns: fill memory in its order
-        if out.dtype == torch.float64 and self.single:
-            if self._draft is None or self._draft.shape != out.shape:
-                self._draft = torch.empty_like(out, dtype=torch.float32)
-            rest = self.normal(std, self._draft)
-            out.copy_(self._draft)
-            return rest
-        if out.dtype == torch.float64 and out.device.type == "cpu" and out.is_contiguous():
-            if self._fast is None:
-                self._fast = np.random.Generator(np.random.SFC64(self.seed))
-            self._fast.standard_normal(out=out.numpy())
-            return std
-        if self._general is None or self._general.device != out.device:
-            self._general = torch.Generator(out.device).manual_seed(self.seed)
-        out.normal_(0.0, abs(std), generator=self._general)
-        return math.copysign(1.0, std)
+        return self._filler(out)(std, out)
+
+    def _filler(self, like: Tensor) -> Callable[[float, Tensor], float]:
+        """`normal` for tensors like this one."""
+        if like.ndim == 2 and not like.is_contiguous() and like.mT.is_contiguous():
+            fill = self._filler(like.mT)
+            return lambda std, out: fill(std, out.mT)  # in columns: fill memory in its order
+        double = like.dtype == torch.float64
+        if double and self.single:
+            return self._through_single
+        if double and like.device.type == "cpu" and like.is_contiguous():
+            fast = self._fast = self._fast or np.random.Generator(np.random.SFC64(self.seed))
+
+            def standard(std: float, out: Tensor) -> float:
+                fast.standard_normal(out=out.numpy())
+                return std
+
+            return standard
+        if self._general is None or self._general.device != like.device:
+            self._general = torch.Generator(like.device).manual_seed(self.seed)
+        general = self._general
+
+        def scaled(std: float, out: Tensor) -> float:
+            out.normal_(0.0, abs(std), generator=general)
+            return 1.0 if std >= 0 else -1.0
+
+        return scaled
+
+    def _through_single(self, std: float, out: Tensor) -> float:
+        if self._draft is None or self._draft.shape != out.shape:
+            self._draft = torch.empty_like(out, dtype=torch.float32)
+        rest = self.normal(std, self._draft)
+        out.copy_(self._draft)
+        return rest
 
 
 class ZeroNoise(NoiseStream):
