@@ -93,7 +93,9 @@ def _tasks(part: Part, arguments: Arguments) -> Iterator[Record]:
                 for name in CONTENDERS:
                     yield {"kind": part, "case": asdict(case), "contender": name}
         case "scale":
-            yield from ({"kind": part, "dtype": dtype} for dtype in ("float32", "float64"))
+            for name, steps in (("OU", 100), ("OU", 1_000), ("LQ", 100)):
+                for dtype in ("float32", "float64"):
+                    yield {"kind": part, "case": asdict(Case(name, 1_000, steps, dtype))}
         case "variance":
             from benchmarks.variance import TASKS
 

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from benchmarks import measure
@@ -73,11 +74,11 @@ def memory(case: Case, contender: str) -> list[Record]:
     return [{"contender": contender, **measure.peak(CONTENDERS[contender], case)}]
 
 
-def scale(dtype: str) -> list[Record]:
-    """CPU seconds a path of ours, from 10³ to 10⁶ paths taking turns; the least of the rounds."""
+def scale(case: Case) -> list[Record]:
+    """CPU seconds of ours for a path and step, at 10³ … 10⁶ paths in turns; least of the rounds."""
     measure.pin()
     sizes = (1_000, 10_000, 100_000, 1_000_000)
-    runs = {n: CONTENDERS[OURS](Case("OU", n, 100, dtype)) for n in sizes}
+    runs = {n: CONTENDERS[OURS](replace(case, batch=n)) for n in sizes}
     found: dict[int, list[float]] = {n: [] for n in sizes}
     for turn in range(measure.ROUNDS + 1):
         for n, run in runs.items():
@@ -87,8 +88,9 @@ def scale(dtype: str) -> list[Record]:
             for _ in range(repeats):
                 run(turn)
             if turn:
-                found[n].append((time.process_time() - start) / repeats / n)
-    return [{"batch": n, "dtype": dtype, "per_path": min(times)} for n, times in found.items()]
+                spent = time.process_time() - start
+                found[n].append(spent / repeats / n / case.steps)
+    return [{"batch": n, "per_path_step": min(times)} for n, times in found.items()]
 
 
 def variance(name: str) -> list[Record]:

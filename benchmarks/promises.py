@@ -55,11 +55,18 @@ def _overhead(found: Record) -> Iterator[float]:
         yield 1 / ratio
 
 
+def scaling(rows: list[Record]) -> dict[str, dict[int, float]]:
+    """Process and steps -> number of paths -> seconds a path and step."""
+    found: dict[str, dict[int, float]] = {}
+    for row in rows:
+        about = f"{row['name']}, {row['steps']} steps, {row['dtype']}"
+        found.setdefault(about, {})[row["batch"]] = row["per_path_step"]
+    return found
+
+
 def _flatness(found: Record) -> Iterator[float]:
-    for dtype in ("float32", "float64"):
-        costs = [r["per_path"] for r in found.get("scale", []) if r["dtype"] == dtype]
-        if costs:
-            yield max(costs) / min(costs)
+    for costs in scaling(found.get("scale", [])).values():
+        yield max(costs.values()) / min(costs.values())
 
 
 def _memory(found: Record) -> Iterator[float]:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.promises import PROMISES
+from benchmarks.promises import PROMISES, scaling
 from benchmarks.rivals import CONTENDERS, OURS
 
 Record = dict[str, Any]
@@ -115,10 +115,9 @@ def _megabytes(row: Record | None) -> str:
 
 def _scale(rows: list[Record]) -> str:
     sizes = sorted({row["batch"] for row in rows})
-    found = {(row["dtype"], row["batch"]): row["per_path"] for row in rows}
     lines = [
-        [dtype, *(f"{found[dtype, n] * 1e9 / 100:.1f}" for n in sizes)]
-        for dtype in sorted({row["dtype"] for row in rows})
+        [about, *(f"{per_path[n] * 1e9:.1f}" for n in sizes)]
+        for about, per_path in scaling(rows).items()
     ]
     return _grid(["ns a path and step", *(f"{n:.0e} paths" for n in sizes)], lines)
 

@@ -46,14 +46,22 @@ class AffineStep(NamedTuple):
             return torch.add(self.offset[0, 0], x, alpha=self.factor)
         return torch.addmm(self.offset, self.matrix, x.mT).mT
 
-    @property
-    def plain(self) -> bool:
-        """Whether X' = M X + s ΔW is all there is, and no derivative is taken."""
-        return self.root is None and not (self.shifts or varies(self.matrix))
 
-    def fits(self, x: State) -> bool:
+class AffineSteps(NamedTuple):
+    """Those of a grid.
+
+    Attributes:
+        steps: in order, the same object where they are the same.
+        plain: whether X' = M X + s ΔW is all there is in any of them, and no derivative is taken.
+    """
+
+    steps: list[AffineStep]
+    plain: bool
+
+    def fit(self, x: State) -> bool:
         """Whether these are such states; if not, the general way says what is wrong."""
-        return x.ndim == 2 and x.shape[1] == len(self.matrix) and x.dtype == self.matrix.dtype
+        matrix = self.steps[0].matrix
+        return x.ndim == 2 and x.shape[1] == len(matrix) and x.dtype == matrix.dtype
 
 
 class HeldStep(NamedTuple):
@@ -78,7 +86,7 @@ class HeldStep(NamedTuple):
 
 def affine_steps(
     problem: ControlProblem, policy: Policy, scheme: Scheme, grid: TimeGrid
-) -> list[AffineStep] | None:
+) -> AffineSteps | None:
     """The steps of a grid where they are affine, else None."""
     sde = problem.sde
     if not (isinstance(sde, ConstantLinearSDE) and isinstance(scheme, Solver)):
@@ -86,9 +94,9 @@ def affine_steps(
     feedbacks = policy.feedback(grid.nodes[:-1])
     if feedbacks is None:
         return None
-    held = _read if torch.is_grad_enabled() and _learned(sde) else _kept
+    of_length = _read if torch.is_grad_enabled() and _learned(sde) else _kept
     lengths, which = grid.distinct_lengths
-    gain, first = feedbacks[0].gain, held(sde, scheme, lengths[0])
+    gain, first = feedbacks[0].gain, of_length(sde, scheme, lengths[0])
     if gain.dtype != first.gain.dtype or gain.shape != first.gain.mT.shape:
         return None  # the general way says what is wrong
     known: dict[tuple[int, int], AffineStep] = {}
@@ -96,10 +104,14 @@ def affine_steps(
     for index, feedback in zip(which, feedbacks, strict=True):
         key = (index, id(feedback))
         if key not in known:
-            step = held(sde, scheme, lengths[index])
-            known[key] = _closed(step, feedback, problem.reward)
+            held = of_length(sde, scheme, lengths[index])
+            known[key] = _closed(held, feedback, problem.reward)
         steps.append(known[key])
-    return steps
+    return AffineSteps(steps, not any(_more(step) for step in known.values()))
+
+
+def _more(step: AffineStep) -> bool:
+    return step.root is not None or step.shifts or varies(step.matrix)
 
 
 def _learned(sde: ConstantLinearSDE) -> bool:
@@ -107,7 +119,7 @@ def _learned(sde: ConstantLinearSDE) -> bool:
 
 
 def _read(sde: ConstantLinearSDE, scheme: Solver, length: float) -> HeldStep:
-    """Read off the scheme itself, by what it does with the unit vectors: no scheme knows of this."""
+    """Read off the scheme, by what it does with the unit vectors: no scheme knows of this."""
     coefficients = sde.coefficients()
     A, B = coefficients.A, coefficients.B
     (d, m), begin, end = B.shape, A.new_tensor(0.0), A.new_tensor(length)
@@ -142,6 +154,4 @@ def _closed(held: HeldStep, feedback: Feedback, reward: Reward) -> AffineStep:
         shift, shifts = torch.addmv(shift, held.gain, offset), True
     factor = float(matrix) if len(matrix) == 1 and not varies(matrix) else None
     form = reward.under(feedback)
-    return AffineStep(
-        matrix, shift[:, None], held.root, held.scale, shifts, factor, feedback, form
-    )
+    return AffineStep(matrix, shift[:, None], held.root, held.scale, shifts, factor, feedback, form)

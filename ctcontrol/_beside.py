@@ -24,7 +24,7 @@ class Beside(Generic[T]):
         self._futures: list[Future[T]] = []
         self._thread: Thread | None = None
 
-    def submit(self, work: Callable[[], T]) -> None:
+    def submit(self, work: Callable[[], T]) -> Future[T]:
         """Have `work` done; raises what an earlier piece has raised by now."""
         self._complain()
         if self._thread is None:
@@ -34,6 +34,7 @@ class Beside(Generic[T]):
         future: Future[T] = Future()
         self._futures.append(future)
         self._queue.put((work, future))
+        return future
 
     def results(self) -> list[T]:
         """Of all pieces, in order; raises what the first bad one raised."""

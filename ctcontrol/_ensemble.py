@@ -112,6 +112,13 @@ class PolicyEnsemble(Policy):
 
     def dist(self, t: Time, x: State, context: Context) -> Gaussian:
         rows = _Rows.of(self._members(x, context), self.size)
+        t, x = rows.deal(t), rows.deal(x)
+        found = self.member.stacked(t, x)
+        mean, std = self._mapped(t, x) if found is None else (found.mean, found.std)
+        return Gaussian(rows.collect(mean), rows.collect(std))
+
+    def _mapped(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and std of all members, whatever they are."""
         method = _Method(self.member)
         names = [f"owner.{name}" for name in _tensors(self.member)]
 
@@ -121,8 +128,7 @@ class PolicyEnsemble(Policy):
             return found.mean, found.std
 
         with SUBSTITUTING:
-            mean, std = vmap(law)(rows.deal(t), rows.deal(x), *_tensors(self.member).values())
-        return Gaussian(rows.collect(mean), rows.collect(std))
+            return vmap(law)(t, x, *_tensors(self.member).values())
 
     def _members(self, x: State, context: Context) -> Tensor:
         if context is None and self.size == 1:

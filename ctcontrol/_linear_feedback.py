@@ -84,7 +84,7 @@ class UnseenFeedback(Motion):
     all of it is multiplied in the end. So a step costs little more than its random numbers.
 
     Args:
-        steps: of the grid, all of them `plain`.
+        steps: of the grid, M X + s ΔW (`AffineSteps.plain`).
     """
 
     needs_times = False
@@ -103,8 +103,7 @@ class UnseenFeedback(Motion):
     ) -> State:
         step, out = self.steps[k], self.spare
         if out is None:
-            with torch.inference_mode(False):  # it may be handed out
-                out = torch.empty_like(x)
+            out = torch.empty_like(x)
         if self.scaled is None:
             self.scaled = noise.scaler(out)
         rest = self.scaled(*span, step.scale, out)

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from ctcontrol._affine_step import AffineStep, affine_steps
+from ctcontrol._affine_step import AffineSteps, affine_steps
 from ctcontrol._beside import Beside
 from ctcontrol._checks import CtcontrolError, ShapeError, check_rows
 from ctcontrol._deal import Deal
@@ -19,6 +19,7 @@ from ctcontrol._motion import NOTHING, HeldAction, Motion, Normal
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
 from ctcontrol._record import Kept, Record, Step, first_path, gathered, join
+from ctcontrol._regularizer import PathKL
 from ctcontrol._reward import TerminalReward
 from ctcontrol._tensor import columns, like, rows_of
 from ctcontrol._time_grid import TimeGrid
@@ -47,15 +48,9 @@ class Run:
     division: Division = WHOLE
 
     @cached_property
-    def affine(self) -> list[AffineStep] | None:
+    def affine(self) -> AffineSteps | None:
         """The steps, where they are affine."""
         return affine_steps(self.problem, self.policy, self.solver, self.grid)
-
-    @cached_property
-    def plain(self) -> bool:
-        """Whether they are and nothing is taken or added besides M X + s ΔW, nor differentiated."""
-        steps = {id(step): step for step in self.affine or ()}.values()
-        return len(steps) > 0 and all(step.plain for step in steps)
 
 
 def run_tiles(
@@ -106,8 +101,9 @@ def roll(
     def normal(_: int, like: Tensor) -> Tensor:
         return torch.empty_like(like).normal_(generator=generator)
 
-    with _threads_for(x):
-        return _steps(run, normal, stream, record, x, context)()
+    two = _two_networks(run, x)
+    with _threads_for(x, 2 if two else 1), Beside[Tensor | None]() as worker:
+        return _steps(run, normal, stream, record, x, context, worker if two else None)()
 
 
 def _roll_whole(
@@ -199,8 +195,12 @@ def _steps(
     record: Record[Kept],
     x: State,
     context: Context,
+    worker: Beside[Tensor | None] | None = None,
 ) -> Callable[[], Kept]:
-    """Run to the horizon; what is returned pays the terminal reward and ends the record."""
+    """Run to the horizon; what is returned pays the terminal reward and ends the record.
+
+    A `worker` evaluates the reference of a regularizer beside the policy.
+    """
     record.begin(x, context)
     motion = _motion(run, record, x, context, normal)
     problem, reward, regularizer = run.problem, run.problem.reward, run.problem.regularizer
@@ -208,34 +208,35 @@ def _steps(
     quiet = record.wants_ends_alone and not (pays or motion.needs_times)
     times = UNTIMED if quiet else run.grid.times.to(x)[:, None].expand(-1, batch)
     t0 = t1 = times[0]
-    paid = anchor = amount = alive = ended = None
-    with torch.inference_mode() if quiet else nullcontext():
-        for k, span in enumerate(run.grid.intervals()):
-            if quiet:  # nobody wants to know anything: with few paths, telling costs as much as moving
-                x = motion.move(k, span, t0, t1, x, NOTHING, noise)
-                continue
-            if motion.needs_times:
-                t0, t1 = times[k], times[k + 1]
-            if run.stop is not None:
-                alive, ended = _stopped(run.stop, alive, ended, t0, x, context)
-            known = motion.decide(k, t0, t1, x)
-            law, a = known.law, known.action
-            if k == 0 and known.center is not None:
-                _check_step(known.center, x)
-            if known.paid is not None:
-                paid = known.paid
-            elif pays and a is not None:
-                paid = check_rows("reward.running", reward.running(t0, x, a, context), batch)
-            moved = motion.move(k, span, t0, t1, x, known, noise)
-            if regularizer is not None and law is not None and isinstance(run.solver, Solver):
-                anchor = regularizer.anchor(t0, x, context)
-                amount = regularizer.amount(run.solver, problem.sde, t0, t1, x, law, anchor, context)
-                check_rows("regularizer.amount", amount, batch)
-            if alive is not None:
-                moved = torch.where(like(alive, x), moved, x)
-            notes = known.notes
-            record.add(Step(k, t0, x, law, a, known.center, moved, paid, amount, anchor, alive, notes))
-            x = moved
+    paid = anchor = amount = alive = ended = coming = None
+    for k, span in enumerate(run.grid.intervals()):
+        if quiet:  # nobody wants to know anything: with few paths, telling costs as much as moving
+            x = motion.move(k, span, t0, t1, x, NOTHING, noise)
+            continue
+        if motion.needs_times:
+            t0, t1 = times[k], times[k + 1]
+        if run.stop is not None:
+            alive, ended = _stopped(run.stop, alive, ended, t0, x, context)
+        if worker is not None and regularizer is not None:
+            coming = worker.submit(partial(regularizer.anchor, t0, x, context))
+        known = motion.decide(k, t0, t1, x)
+        law, a = known.law, known.action
+        if k == 0 and known.center is not None:
+            _check_step(known.center, x)
+        if known.paid is not None:
+            paid = known.paid
+        elif pays and a is not None:
+            paid = check_rows("reward.running", reward.running(t0, x, a, context), batch)
+        moved = motion.move(k, span, t0, t1, x, known, noise)
+        if regularizer is not None and law is not None and isinstance(run.solver, Solver):
+            anchor = coming.result() if coming else regularizer.anchor(t0, x, context)
+            amount = regularizer.amount(run.solver, problem.sde, t0, t1, x, law, anchor, context)
+            check_rows("regularizer.amount", amount, batch)
+        if alive is not None:
+            moved = torch.where(like(alive, x), moved, x)
+        notes = known.notes
+        record.add(Step(k, t0, x, law, a, known.center, moved, paid, amount, anchor, alive, notes))
+        x = moved
     x = motion.landed(x)
 
     def arrive(x: State = x) -> Kept:
@@ -245,17 +246,28 @@ def _steps(
     return arrive
 
 
+def _two_networks(run: Run, x: State) -> bool:
+    """Whether policy and reference are networks of images apart, which threads can share out."""
+    kl = run.problem.regularizer
+    if not isinstance(kl, PathKL) or x.ndim <= 2 or x.device.type != "cpu":
+        return False
+    if torch.get_num_threads() == 1 or torch.is_grad_enabled():
+        return False
+    return set(run.policy.modules()).isdisjoint(kl.reference.modules())
+
+
 @contextmanager
-def _threads_for(x: State) -> Generator[None]:
+def _threads_for(x: State, networks: int = 1) -> Generator[None]:
     """One thread within an operation on vectors: on a busy machine more would wait for each other.
 
-    Images are worth them.
+    Images are worth them; networks evaluated beside each other get equal shares.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or x.ndim > 2 or x.device.type != "cpu":
+    fewer = threads // networks if x.ndim > 2 or x.device.type != "cpu" else 1
+    if fewer == threads:
         yield
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(fewer)
     try:
         yield
     finally:
@@ -271,14 +283,14 @@ def _motion(run: Run, record: Record[Kept], x: State, context: Context, normal: 
     """The cheapest way to make the steps that gives all that is asked for."""
     problem = run.problem
     lawful = record.needs_laws or problem.regularizer is not None
-    steps = None if lawful else run.affine
-    if steps is None or not steps[0].fits(x):
+    affine = None if lawful else run.affine
+    if affine is None or not affine.fit(x):
         return HeldAction(problem.sde, run.policy, run.solver, normal, context, run.backend)
     pays, tells = not isinstance(problem.reward, TerminalReward), record.needs_innovations
     alone = run.stop is None and not record.keeps_states
-    if alone and not (pays or tells) and run.plain and not torch.is_grad_enabled():
-        return UnseenFeedback(steps)
-    return LinearFeedback(steps, pays=pays, tells=tells, alone=alone)
+    if alone and not (pays or tells) and affine.plain and not torch.is_grad_enabled():
+        return UnseenFeedback(affine.steps)
+    return LinearFeedback(affine.steps, pays=pays, tells=tells, alone=alone)
 
 
 def _stopped(

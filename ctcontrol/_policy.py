@@ -76,6 +76,15 @@ class Policy(nn.Module, ABC):
         """
         return None
 
+    def stacked(self, t: Time, x: State) -> Gaussian | None:
+        """`dist` of M policies at once, for rows of times (M, n) and states (M, n, *state).
+
+        All parameters and buffers of this one have a leading axis M then (`PolicyEnsemble`), and so
+        has the law: mean (M, n, *action), std alike or (M, n). None: they are mapped over.
+        Override where operations on stacks save time.
+        """
+        return None
+
     def check_solver(self, solver: Scheme) -> None:
         """Raise `CtcontrolError` if rollouts of this policy need another solver; most need none.
 

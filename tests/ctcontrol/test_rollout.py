@@ -27,6 +27,7 @@ from ctcontrol import (
 from ctcontrol._loop import Run
 from ctcontrol._typing import Action, Context, Scalar, State, Time
 from ctcontrol.exact import lq
+from ctcontrol.exact.lq._dynamics import ConstantVolatility
 from ctcontrol.noise import Tile
 from tests.helpers import assert_close, assert_mean, seeded
 from tests.tables import plant
@@ -269,3 +270,51 @@ def test_what_cannot_be_kept_is_refused() -> None:
     words = replace(problem, initial=lambda n, g: (problem.initial(n, g)[0], ["word"] * n))
     with pytest.raises(CtcontrolError, match="joined as tensors, but this one is of the kind list"):
         simulate(words, policy, GRID, 20_000, generator=seeded(), store="none")
+
+
+@pytest.mark.parametrize("grid", [GRID, TimeGrid.uniform(1.0, 7)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("states", [1, 3])
+def test_paths_that_nobody_looks_at_are_the_same_paths(
+    states: int, dtype: torch.dtype, grid: TimeGrid
+) -> None:
+    """They move in units of their noise, on uneven grids too; many paths so that layout matters."""
+    eye = torch.eye(states).tolist()
+    problem = lq.LQProblem(
+        A=[[-0.3 * (i == j) + 0.1 * (j > i) for j in range(states)] for i in range(states)],
+        B=eye, Q=eye, R=eye, G=eye, volatility=0.7, horizon=1.0, initial_mean=[1.0] * states,
+    ).problem(dtype)  # fmt: skip
+    problem = replace(problem, reward=TerminalReward(lambda x, c: x[:, 0]))
+    policy = lq.LinearGaussianPolicy(
+        [[0.4 + 0.1 * (i == j) for j in range(states)] for i in range(states)], dtype=dtype
+    )
+    with torch.no_grad():
+        affine = Run(problem, policy, grid, EulerMaruyama()).affine
+    assert affine is not None
+    assert affine.plain
+    batch, close = 500, 2e-6 if dtype == torch.float32 else 1e-13
+    whole = simulate(problem, policy, grid, batch, generator=seeded(5))
+    ends = simulate(problem, policy, grid, batch, generator=seeded(5), store="none")
+    assert_close(ends.final, whole.final, close)
+    assert_close(ends.returns, whole.returns(), close)
+    start = problem.initial(1, seeded(0))[0]
+    assert_close(whole.states[0], start.expand(batch, -1))
+
+
+def test_steps_are_read_off_again_where_the_dynamics_are_learned() -> None:
+    """What is kept for an SDE must not outlive the graph of its coefficients."""
+    rate = torch.tensor([[-0.5]], dtype=torch.float64, requires_grad=True)
+    volatility = ConstantVolatility(torch.tensor(0.5).double())
+    sde = lq.LinearSDE(rate, torch.ones(1, 1).double(), volatility)
+    reward = TerminalReward(lambda x, c: x[:, 0])
+    start = lambda n, g: (torch.ones(n, 1).double(), None)
+    problem = ControlProblem(sde, reward, start, 1.0)
+    policy = lq.LinearGaussianPolicy([[0.2]])
+    simulate(problem, policy, GRID, 2, generator=seeded(1), store="none")
+    for _ in range(2):
+        affine = Run(problem, policy, GRID, EulerMaruyama()).affine
+        assert affine is not None
+        assert not affine.plain
+        affine.steps[0].matrix.sum().backward()  # 1 + (A − BK) 0.1
+    assert rate.grad is not None
+    assert_close(rate.grad, 0.2)

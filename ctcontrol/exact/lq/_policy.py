@@ -86,6 +86,13 @@ class LinearGaussianPolicy(Policy):
             mean = self.offset[piece] - torch.einsum("bmd,bd->bm", self.gain[piece], x)
         return Gaussian(mean, self.std.expand_as(mean))
 
+    def stacked(self, t: Time, x: State) -> Gaussian | None:
+        if not self.constant:
+            return None
+        check_fits("the state", x[0], self.gain.shape[-1], self.gain.dtype)
+        mean = torch.baddbmm(self.offset[:, None], x, self.gain.mT, alpha=-1)
+        return Gaussian(mean, self.std[:, None].expand_as(mean))
+
     def feedback(self, times: Sequence[float]) -> list[Feedback] | None:
         if bool((self.log_std > -torch.inf).any()):
             return None
