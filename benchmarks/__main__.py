@@ -9,13 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from benchmarks.cases import Case, Size, cases
 from ctcontrol_diffusion._console import command, console
 
-Part = Literal["one_thread", "all_cores", "memory", "scale", "variance"]
+Part = Literal["one_thread", "all_cores", "memory", "scale", "variance", "seeds"]
 Record = dict[str, Any]
 
 
@@ -25,7 +26,7 @@ class Arguments:
 
     size: Size = "small"
     """small: about ten minutes; full: the whole table, some hours."""
-    parts: tuple[Part, ...] = ("one_thread", "all_cores", "memory", "scale", "variance")
+    parts: tuple[Part, ...] = get_args(Part)
     """What to measure."""
     budget: float = 60.0
     """Seconds that all rounds of one contender may take; what would take longer is left out."""
@@ -96,6 +97,9 @@ def _tasks(part: Part, arguments: Arguments) -> Iterator[Record]:
             for name, steps in (("OU", 100), ("OU", 1_000), ("LQ", 100)):
                 for dtype in ("float32", "float64"):
                     yield {"kind": part, "case": asdict(Case(name, 1_000, steps, dtype))}
+        case "seeds":
+            for name, dtype in product(("OU", "LQ"), ("float32", "float64")):
+                yield {"kind": part, "case": asdict(Case(name, 1_000, 100, dtype))}
         case "variance":
             from benchmarks.variance import TASKS
 

@@ -101,8 +101,16 @@ def variance(name: str) -> list[Record]:
     return [{"model": name, **row} for row in errors(TASKS[name]())]
 
 
+def seeds(case: Case) -> list[Record]:
+    """Ten policies as one ensemble, beside one of them alone."""
+    from benchmarks.ensembles import ensembles
+
+    measure.pin()
+    return list(ensembles(case))
+
+
 KINDS: dict[str, Callable[..., list[Record]]] = {
-    f.__name__: f for f in (one_thread, all_cores, memory, scale, variance)
+    f.__name__: f for f in (one_thread, all_cores, memory, scale, variance, seeds)
 }
 
 

@@ -69,6 +69,11 @@ def _flatness(found: Record) -> Iterator[float]:
         yield max(costs.values()) / min(costs.values())
 
 
+def _ten_seeds(found: Record) -> Iterator[float]:
+    for row in found.get("seeds", []):
+        yield row["ratio"]
+
+
 def _memory(found: Record) -> Iterator[float]:
     rows = {
         (r["case"], r["contender"]): r["extra"] for r in found.get("memory", []) if "extra" in r
@@ -114,6 +119,7 @@ PROMISES = (
     Promise("naive loop, all cores, float64", "≥", 5, _ratios("all_cores", WIDE | EXACT, NAIVE)),
     Promise("ours over the loop by hand", "≤", 1.1, _overhead),
     Promise("cost a path, most over least from 10³ to 10⁶", "≤", 1.25, _flatness),
+    Promise("ten seeds over one, 10³ paths each", "≤", 2, _ten_seeds),
     Promise("memory over torchsde's", "≤", 0.2, _memory),
     Promise("Sobol with a bridge, linear-quadratic, gain at equal time", "≥", 500, _gain(SOBOL)),
     Promise("control variate, linear-quadratic, gain at equal time", "≥", 250, _gain(CONTROL)),

@@ -53,6 +53,8 @@ def tables(found: Record) -> str:
         parts += ["### Memory", _memory(found["memory"])]
     if "scale" in found:
         parts += ["### Number of paths", _scale(found["scale"])]
+    if "seeds" in found:
+        parts += ["### Ten seeds at once", _seeds(found["seeds"])]
     if "variance" in found:
         parts += ["### Estimates of a value", _variance(found["variance"])]
     parts += ["### What is promised", _promises(found)]
@@ -120,6 +122,13 @@ def _scale(rows: list[Record]) -> str:
         for about, per_path in scaling(rows).items()
     ]
     return _grid(["ns a path and step", *(f"{n:.0e} paths" for n in sizes)], lines)
+
+
+def _seeds(rows: list[Record]) -> str:
+    lines = [
+        [f"{row['case']}, {row['study']}", f"{row['ours'] * 1e3:.3g}", _ratio(row)] for row in rows
+    ]
+    return _grid(["study", "one seed, CPU ms", "ten, times one"], lines)
 
 
 def _variance(rows: list[Record]) -> str:

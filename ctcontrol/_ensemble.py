@@ -67,7 +67,7 @@ class PolicyEnsemble(Policy):
     `ensemble.problem(problem)` carry. So M seeds or M policies are one rollout, or one run of
     `improve`. What is saved is the overhead of a step: much where each member has few paths or
     explores, nothing where arithmetic dominates (networks at 10³ paths a member, on a CPU). Linear
-    feedback that never explores is faster one by one, as one affine map.
+    feedback that never explores is no slower one by one, as one affine map.
 
     Parameters have a leading axis M; a loss that is a mean over all paths has 1/M of each member's
     own gradient, which Adam does not see. What mixes paths mixes members, though: give the updater

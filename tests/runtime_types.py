@@ -1,6 +1,6 @@
-"""Run a preset with every shape and type of a signature checked at every call.
+"""Run presets with every shape and type of a signature checked at every call.
 
-`python -m tests.runtime_types PRESET` makes one iteration. It is a program of its own because the
+`python -m tests.runtime_types PRESET …` makes one iteration of each. It is a program of its own because the
 checks are compiled into the packages while they are imported.
 """
 
@@ -44,4 +44,5 @@ def main(name: str) -> None:
 
 if __name__ == "__main__":
     with install_import_hook(["ctcontrol", "ctcontrol_diffusion"], "__main__.check"):
-        main(sys.argv[1])
+        for name in sys.argv[1:]:
+            main(name)

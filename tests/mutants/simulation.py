@@ -62,8 +62,22 @@ SIMULATION = (
     _of(
         "a stopped path is paid at the horizon",
         "ctcontrol/_record.py",
-        "last = (-self.problem.discount * times).exp()",
-        "last = self.weights[-1]",
+        "self.returns + (-discount * times).exp() * terminal",
+        "self.returns + self.weights[-1] * terminal",
+        "tests/ctcontrol/test_rollout.py",
+    ),
+    _of(
+        "unseen paths end in units of their noise",
+        "ctcontrol/_linear_feedback.py",
+        "return x if self.unit == 1 else x.mul_(self.unit)",
+        "return x",
+        "tests/ctcontrol/test_rollout.py",
+    ),
+    _of(
+        "unseen paths take all steps for the first",
+        "ctcontrol/_linear_feedback.py",
+        "out.mul_(rest / self.unit)",
+        "out.mul_(1.0)",
         "tests/ctcontrol/test_rollout.py",
     ),
     _of(
