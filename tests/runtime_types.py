@@ -1,7 +1,7 @@
 """Run presets with every shape and type of a signature checked at every call.
 
-`python -m tests.runtime_types PRESET …` makes one iteration of each. It is a program of its own because the
-checks are compiled into the packages while they are imported.
+`python -m tests.runtime_types PRESET …` makes one iteration of each. It is a program of its own
+because the checks are compiled into the packages while they are imported.
 """
 
 import sys
