@@ -94,7 +94,7 @@ def affine_steps(
     feedbacks = policy.feedback(grid.nodes[:-1])
     if feedbacks is None:
         return None
-    of_length = _read if torch.is_grad_enabled() and _learned(sde) else _kept
+    of_length = _kept if _lasting(sde, scheme) else _read
     lengths, which = grid.distinct_lengths
     gain, first = feedbacks[0].gain, of_length(sde, scheme, lengths[0])
     if gain.dtype != first.gain.dtype or gain.shape != first.gain.mT.shape:
@@ -114,8 +114,13 @@ def _more(step: AffineStep) -> bool:
     return step.root is not None or step.shifts or varies(step.matrix)
 
 
-def _learned(sde: ConstantLinearSDE) -> bool:
-    return any(coefficient.requires_grad for coefficient in vars(sde.coefficients()).values())
+def _lasting(sde: ConstantLinearSDE, scheme: Solver) -> bool:
+    """Whether a step is the same for ever: frozen schemes, and coefficients without gradients."""
+    settings = vars(type(scheme)).get("__dataclass_params__")  # its own: a subclass may add more
+    if settings is None or not settings.frozen:
+        return False
+    coefficients = vars(sde.coefficients()).values() if torch.is_grad_enabled() else ()
+    return not any(coefficient.requires_grad for coefficient in coefficients)
 
 
 def _read(sde: ConstantLinearSDE, scheme: Solver, length: float) -> HeldStep:

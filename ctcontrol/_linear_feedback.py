@@ -9,6 +9,9 @@ from ctcontrol._tensor import linear, varies
 from ctcontrol._typing import Noise, State, Time
 from ctcontrol.noise import NoiseStream, Scaler
 
+SANE = 1e-9
+"""Units of noise that are smaller, or larger than its inverse, are not taken."""
+
 
 class LinearFeedback(Motion):
     """Dynamics and policy made one affine map before any path moves.
@@ -121,7 +124,3 @@ class UnseenFeedback(Motion):
 
     def landed(self, x: State) -> State:
         return x if self.unit == 1 else x.mul_(self.unit)
-
-
-SANE = 1e-9
-"""Units that are smaller, or larger than its inverse, are not taken."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ctcontrol import (
+    ControlledSDE,
     ControlProblem,
     CtcontrolError,
     EulerMaruyama,
@@ -25,7 +26,7 @@ from ctcontrol import (
     simulate,
 )
 from ctcontrol._loop import Run
-from ctcontrol._typing import Action, Context, Scalar, State, Time
+from ctcontrol._typing import Action, Context, Noise, Scalar, State, Time
 from ctcontrol.exact import lq
 from ctcontrol.exact.lq._dynamics import ConstantVolatility
 from ctcontrol.noise import Tile
@@ -299,6 +300,35 @@ def test_paths_that_nobody_looks_at_are_the_same_paths(
     assert_close(ends.returns, whole.returns(), close)
     start = problem.initial(1, seeded(0))[0]
     assert_close(whole.states[0], start.expand(batch, -1))
+
+
+class _Weakened(EulerMaruyama):
+    """A scheme that may be changed, and is equal to every other of its kind."""
+
+    def noise(
+        self, sde: ControlledSDE, t0: Time, t1: Time, x: State, a: Action, dw: Noise
+    ) -> State:
+        return WEAKENED["by"] * super().noise(sde, t0, t1, x, a, dw)
+
+
+WEAKENED = {"by": 1.0}
+
+
+def test_steps_are_read_off_again_where_the_scheme_may_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem, grid = plant().problem(), TimeGrid.uniform(1.0, 4)
+
+    def run() -> State:
+        generator = seeded(3)
+        solver, policy = _Weakened(), _policy()
+        return simulate(
+            problem, policy, grid, 8, generator=generator, solver=solver, store="none"
+        ).final
+
+    before = run()
+    monkeypatch.setitem(WEAKENED, "by", 0.0)
+    assert float((run() - before).abs().min()) > 1e-4
 
 
 def test_steps_are_read_off_again_where_the_dynamics_are_learned() -> None:
