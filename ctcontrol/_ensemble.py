@@ -65,9 +65,9 @@ class PolicyEnsemble(Policy):
 
     The context of a row is the number of its member, 0 … M − 1, which is what the paths of
     `ensemble.problem(problem)` carry. So M seeds or M policies are one rollout, or one run of
-    `improve`. What is saved is the overhead of a step: much where each member has few paths or
-    explores, nothing where arithmetic dominates (networks at 10³ paths a member, on a CPU). Linear
-    feedback that never explores is no slower one by one, as one affine map.
+    `improve`. What is saved is the overhead of a step: much where returns are wanted of few paths
+    a member, nothing where arithmetic dominates (networks, or training, at 10³ paths a member on
+    a CPU). Linear feedback that never explores is no slower one by one, as one affine map.
 
     Parameters have a leading axis M; a loss that is a mean over all paths has 1/M of each member's
     own gradient, which Adam does not see. What mixes paths mixes members, though: give the updater

@@ -101,9 +101,11 @@ def roll(
     def normal(_: int, like: Tensor) -> Tensor:
         return torch.empty_like(like).normal_(generator=generator)
 
-    two = _two_networks(run, x)
-    with _threads_for(x, 2 if two else 1), Beside[Tensor | None]() as worker:
-        return _steps(run, normal, stream, record, x, context, worker if two else None)()
+    if not _two_networks(run, x):
+        with _threads_for(x):
+            return _steps(run, normal, stream, record, x, context)()
+    with _threads_for(x, 2), Beside[Tensor | None]() as worker:
+        return _steps(run, normal, stream, record, x, context, worker)()
 
 
 def _roll_whole(

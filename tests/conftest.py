@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -25,6 +26,16 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+UNTRACED = [Path(__file__).parent / name for name in ("contracts", "validation", "ctcontrol/exact")]
+"""Where the same lines run for hundreds of rows or examples: tracing takes half as long again."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Coverage is what the other tests cover."""
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in UNTRACED):
+            item.add_marker(pytest.mark.no_cover)
 
 
 @pytest.fixture
