@@ -67,6 +67,30 @@ class TestNoise:
         assert_mean(rows, 0.0)
         assert_mean(moments, torch.diag(scale**2))
 
+    @pytest.mark.parametrize("columns", [False, True])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_noise_to_be_multiplied_is_the_same_noise(
+        self, case: Row, dtype: torch.dtype, columns: bool
+    ) -> None:
+        """`scaled` and the `scaler` of a buffer write a · ΔW but for a number that is returned."""
+        shape, by = (64, 2), -1.7
+        tile = Tile(GRID, 0, 0, *shape[:1], *shape[:1])
+        streams = [case.make(1.0, shape).stream(tile) for _ in range(3)]
+        outs = [
+            torch.full(shape[::-1], torch.nan, dtype=dtype).mT
+            if columns
+            else torch.full(shape, torch.nan, dtype=dtype)
+            for _ in streams
+        ]
+        scaler = streams[2].scaler(outs[2])
+        for begin, end in GRID.intervals():
+            streams[0].increment(begin, end, outs[0])
+            rest = streams[1].scaled(begin, end, by, outs[1])
+            assert_close(rest * outs[1], by * outs[0], 1e-6)
+            again = scaler(begin, end, by, outs[2])
+            assert again == rest
+            assert torch.equal(outs[2], outs[1])
+
     def test_states_in_columns_are_filled_alike(self, case: Row) -> None:
         out = torch.full((2, 512), torch.nan, dtype=torch.float64).mT
         stream = case.make(1.0, (512, 2)).stream(Tile(GRID, 0, 0, 512, 512))
