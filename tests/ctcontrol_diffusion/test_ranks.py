@@ -160,9 +160,10 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same of which one process was killed."""
     folder = tmp_path_factory.mktemp("killed")
     done = torchrun(folder, *UNEVEN, "--run-dir", folder / "run", patch=DIES)
-    assert done.statuses == {0: 3}
-    (error,) = done.errors
-    assert "another process ended; everything up to the last checkpoint is kept in" in error
+    # The launcher ends the other one, which mostly knows by itself before it is told.
+    assert done.statuses in ({0: 3}, {0: 130}), done.err
+    told = "another process ended; everything up to the last checkpoint is kept in"
+    assert [told in error for error in done.errors] == [True] * (done.statuses[0] == 3)
     assert "after" not in evaluation(folder / "run")
     assert "000004" in checkpoints(folder / "run")
     return folder / "run"
