@@ -22,7 +22,7 @@ train: $(VENV)/.installed-runtime  ## Fine-tune the embedded diffusion model (tw
 	$(PY) -m ctcontrol_diffusion.train $(ARGS)
 
 test: $(VENV)/.installed-tests  ## Run the tests; the whole suite also has to cover 85 % of the code
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(if $(ARGS),$(ARGS),--cov --cov-fail-under=$(COVERAGE))
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadgroup $(if $(ARGS),$(ARGS),--cov --cov-fail-under=$(COVERAGE))
 
 validate: $(VENV)/.installed-runtime  ## Check every theorem of docs/theory.md, with error bars (about three minutes)
 	OMP_NUM_THREADS=1 $(PY) -m validation $(ARGS) --jobs $(JOBS)
