@@ -28,6 +28,7 @@ from ctcontrol_diffusion.models.digits import (
     save_classifier,
     save_denoiser,
 )
+from ctcontrol_diffusion.run.interrupts import Interrupts
 
 from ._card import model_card
 from ._config import DigitsPretraining
@@ -164,11 +165,18 @@ def _denoiser(config: DigitsPretraining, progress: Progress) -> tuple[UNet2DMode
 def _run(
     progress: Progress, title: str, module: nn.Module, loss: Loss, options: FitOptions
 ) -> tuple[float, float]:
-    """Fits; returns seconds and the running mean of the loss at the end."""
+    """Fits; returns seconds and the running mean of the loss at the end.
+
+    Ctrl-C is heeded between two steps: within one it may come where exceptions are swallowed.
+    """
     began, mean = time.perf_counter(), 0.0
     steps = fit(module, loss, options)
-    for _, last in followed(progress, title, steps, options.iterations):
-        mean = last
+    interrupts = Interrupts(quiet=True)
+    with interrupts.installed(), interrupts.deferred():
+        for _, last in followed(progress, title, steps, options.iterations):
+            mean = last
+            if interrupts.waiting:
+                raise KeyboardInterrupt
     return round(time.perf_counter() - began, 1), mean
 
 
