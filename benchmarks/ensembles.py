@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import measure
 from benchmarks.cases import Case
+from benchmarks.models import Linear
 from benchmarks.rivals._torch import dtype_of
 from benchmarks.rivals.ours import lq
 from ctcontrol import (
@@ -29,13 +30,14 @@ STUDIES = ("evaluation", "training")
 
 def ensembles(case: Case) -> Iterator[dict[str, Any]]:
     """Returns of policies that explore, and iterations of a policy gradient; CPU seconds."""
-    problem, dtype = lq(case).problem(dtype_of(case)), dtype_of(case)
-    gain = case.model.K  # type: ignore[union-attr]  # only linear cases come here
+    model, dtype = case.model, dtype_of(case)
+    assert isinstance(model, Linear)
+    problem = lq(case).problem(dtype)
     policies = [
-        LinearGaussianPolicy(gain * (1 - 0.02 * j), std=0.3, dtype=dtype) for j in range(SEEDS)
+        LinearGaussianPolicy(model.K * (1 - 0.02 * j), std=0.3, dtype=dtype) for j in range(SEEDS)
     ]
     together = PolicyEnsemble(policies)
-    grid = TimeGrid.uniform(case.model.horizon, case.steps)
+    grid = TimeGrid.uniform(model.horizon, case.steps)
     for study in STUDIES:
         one = _study(study, problem, policies[0], grid, case.batch)
         ten = _study(study, together.problem(problem), together, grid, SEEDS * case.batch)
