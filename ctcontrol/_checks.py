@@ -112,9 +112,8 @@ def check_fits(name: str, value: Tensor, size: int, dtype: torch.dtype) -> Tenso
 def check_finite(what: str, tensors: dict[str, Tensor], remedy: str) -> None:
     """Raise `NumericalError` naming the first of `tensors` that holds NaN or inf."""
     for name, value in tensors.items():
-        if math.isfinite(
-            float(value.detach().sum())
-        ):  # one cheap pass; it may overflow, so count before
+        total = float(value.detach().sum())
+        if math.isfinite(total):  # one cheap pass; it may overflow, so count before complaining
             continue
         bad = int((~torch.isfinite(value)).sum())
         if bad:

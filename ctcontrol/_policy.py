@@ -81,7 +81,7 @@ class Policy(nn.Module, ABC):
 
         All parameters and buffers of this one have a leading axis M then (`PolicyEnsemble`), and so
         has the law: mean (M, n, *action), std alike or (M, n). None: they are mapped over.
-        Override where operations on stacks save time.
+        Override where operations on stacks save time, and again wherever `dist` is changed.
         """
         return None
 

@@ -3,7 +3,6 @@
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -17,7 +16,7 @@ from hypothesis import HealthCheck, settings
 # Small networks are several times slower on many threads than on one.
 torch.set_num_threads(1)
 
-settings.register_profile("dev", max_examples=10, deadline=None)
+settings.register_profile("dev", max_examples=20, deadline=None)
 settings.register_profile(
     "ci",
     max_examples=200,
@@ -27,18 +26,13 @@ settings.register_profile(
 )
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-HERE = Path(__file__).parent
-UNTRACED = [HERE / name for name in ("contracts", "validation", "ctcontrol/exact")]
-"""Where the same lines run for hundreds of rows or examples: tracing takes half as long again."""
 TOGETHER = ("ranks", "resume", "watch", "evaluate", "pretrain", "train", "sample", "export")
 """Files whose tests share runs that took long to make: one process makes them, once."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what is traced for the coverage, and what stays in one of the processes of xdist."""
+    """Say what stays in one of the processes of xdist."""
     for item in items:
-        if any(item.path.is_relative_to(folder) for folder in UNTRACED):
-            item.add_marker(pytest.mark.no_cover)
         if item.path.stem.removeprefix("test_") in TOGETHER:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
