@@ -53,9 +53,11 @@ def float64() -> Iterator[torch.dtype]:
 
 
 @pytest.fixture(autouse=True)
-def _same_initial_networks() -> None:
-    """Layers draw their first weights from the global generator; tests may come in any order."""
+def _same_start() -> None:
+    """Tests may come in any order: layers draw their first weights from the global generator, and
+    a command that ran in this process leaves it as many threads as it was told to use."""
     torch.manual_seed(0)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,6 @@
 
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +22,6 @@ DIGITS = shlex.split(
 def train(*words: str | Path) -> int:
     """The train command in this process."""
     return main([str(word) for word in words])
-
-
-def program(code: str, *words: str | Path) -> "subprocess.CompletedProcess[str]":
-    """Python code in a process of its own, which knows `words` as `sys.argv[1:]`."""
-    command = [sys.executable, "-c", code, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

@@ -21,6 +21,10 @@ DECADES = 100
 
 _INK, _SOFT, _RULE = _STANDS_FOR
 
+_FRAME = (0.12, 0.19, 0.87, 0.74)
+"""Left, bottom, width and height of the axes: the same for all, so that figures line up, with room
+for labels of seven characters. Fitting them to the labels would draw every figure twice."""
+
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 10,
@@ -118,9 +122,9 @@ def _svg(
     title: str, curves: list[Curve], levels: Sequence[Level], x: str, log: bool, whole: bool
 ) -> str:
     with rc_context({**_STYLE, "svg.hashsalt": title}):
-        drawing = Figure(figsize=(5.2, 2.7), layout="constrained")
+        drawing = Figure(figsize=(5.2, 2.7))
         canvas = FigureCanvasSVG(drawing)
-        axes = drawing.add_subplot()
+        axes = drawing.add_axes(_FRAME)
         for level in levels:
             axes.axhline(level.y, color=_SOFT, linewidth=1.3, linestyle=(0, (4, 3)))
         for curve, color in zip(curves, _LINES, strict=False):

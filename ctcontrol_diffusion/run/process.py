@@ -68,6 +68,7 @@ def _with_team(config: Config, work: Callable[[Team], int]) -> int:
         text = f"{failure}; nothing was begun"
         return team.silent(FAILURE, lambda: fail(text, FAILURE))
     if status == 0:
+        team.part()
         leave()
     return status
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import torch
@@ -115,6 +116,12 @@ class Team:
         except RuntimeError:
             heard = False
         return status if heard else self.spoken(status, say)
+
+    def part(self) -> None:
+        """Stay until all have come to their end: it may be the first process that keeps the notes,
+        and one of the others may not have read the last."""
+        with suppress(PeerFailure):
+            self.each(lambda: None)
 
     def _note(self, key: str) -> None:
         if self._store is not None:

@@ -65,8 +65,8 @@ def _gradients(
     policy: Policy,
     value: Value | None,
     *,
-    rollouts: int = 150,
-    batch: int = 64,
+    rollouts: int = 48,
+    batch: int = 200,
     solver: Solver = SOLVER,
     grid: TimeGrid = GRID,
 ) -> list[Tensor]:

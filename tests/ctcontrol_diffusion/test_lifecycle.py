@@ -14,7 +14,8 @@ from ctcontrol_diffusion.export import main as export
 from ctcontrol_diffusion.sample import main as sample
 from tests.ctcontrol_diffusion.adapted import pipeline
 from tests.ctcontrol_diffusion.tiny import tiny_pixels, tiny_sd, tiny_sdxl
-from tests.runs import assert_same, evaluation, program, train
+from tests.runs import assert_same, evaluation, train
+from tests.started import program
 
 SMALL = (
     "--problem.reward brightness --device cpu --threads 1 --iterations 2 --checkpoint-every 1 "

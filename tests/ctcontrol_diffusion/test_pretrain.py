@@ -1,9 +1,5 @@
 import contextlib
 import json
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +16,7 @@ from ctcontrol_diffusion.pretrain._card import model_card
 from ctcontrol_diffusion.pretrain._config import DigitsPretraining
 from ctcontrol_diffusion.pretrain._fit import FitOptions, fit
 from ctcontrol_diffusion.pretrain._objectives import classifier_quality
+from tests.started import module, started
 
 FILES = {
     "denoiser.safetensors",
@@ -147,17 +144,14 @@ def test_a_diverging_run_stops_with_a_sentence(
 
 
 def test_an_interrupt_ends_cleanly(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ctcontrol_diffusion.pretrain", "digits"]
-    command += ["--out", str(tmp_path), "--threads", "1"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in said
-    assert "interrupted" in said
+    words = ["digits", "--out", str(tmp_path), "--threads", "1"]
+    with started(module("ctcontrol_diffusion.pretrain"), *words) as begun:
+        begun.wait_for(lambda: bool(list(tmp_path.iterdir())))
+        begun.interrupt()
+        done = begun.ended()
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert "interrupted" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

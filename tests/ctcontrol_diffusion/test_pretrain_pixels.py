@@ -1,10 +1,6 @@
 """`pretrain cifar10` on images that the test makes: files, resuming, and what is refused."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +22,7 @@ from ctcontrol_diffusion.pretrain._fit import Fit, FitOptions
 from ctcontrol_diffusion.pretrain._networks import new_network, new_scheduler
 from ctcontrol_diffusion.pretrain._pixel_config import PixelPretraining
 from ctcontrol_diffusion.pretrain._pixel_loss import pixel_loss
+from tests.started import module, started
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # diffusers, NumPy 2
 
@@ -155,15 +152,14 @@ def test_killed_and_continued_is_the_same_to_the_last_bit(
 def test_an_interrupt_saves_and_can_be_continued(images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     made = config(images, out, iterations=100_000)
-    command = [sys.executable, *made.command().split()[1:]]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        while not (out / "checkpoint.safetensors").exists() and process.poll() is None:
-            pass
-        os.kill(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in said
-    assert f"--resume {out}" in said
+    _, _, name, *told = made.command().split()
+    with started(module(name), *told) as begun:
+        begun.wait_for((out / "checkpoint.safetensors").exists)
+        begun.interrupt()
+        done = begun.ended()
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert f"--resume {out}" in done.stderr
     assert not (out / "model").exists()
     assert not [path for path in out.iterdir() if path.name.endswith(".tmp")]
 

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from ctcontrol_diffusion.processes import device_of, join
 from ctcontrol_diffusion.run.interrupts import Interrupts
 from ctcontrol_diffusion.run.team import Team
 from tests.runs import DIGITS, LQ, assert_same, checkpoints, evaluation, records, train
+from tests.started import started
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -88,6 +90,21 @@ def torchrun(
     return Launch(out, err, statuses)
 
 
+def two(folder: Path, *words: str | Path, patch: str = "") -> Launch:
+    """The same two processes without the launcher, which takes seconds to import."""
+    folder.mkdir(exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    known = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [{**known, "RANK": str(r), "LOCAL_RANK": str(r)} for r in range(2)]
+    told = str(folder), patch, *map(str, words)
+    first, second = (started(PROGRAM, *told, environment=rank) for rank in ranks)
+    with first as one, second as other:
+        ended = [one.ended(), other.ended()]
+    statuses = {r: done.returncode for r, done in enumerate(ended)}
+    return Launch("".join(d.stdout for d in ended), "".join(d.stderr for d in ended), statuses)
+
+
 def _when_written(path: Path, process: "subprocess.Popen[str]") -> None:
     while process.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") > 1):
         time.sleep(0.05)
@@ -133,7 +150,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run of two, undisturbed."""
     folder = tmp_path_factory.mktemp("pair")
-    done = torchrun(folder, *UNEVEN, "--run-dir", folder / "run")
+    done = two(folder, *UNEVEN, "--run-dir", folder / "run")
     assert done.statuses == {0: 0, 1: 0}, done.err
     assert done.out.count("run: ") == 1
     assert done.errors == []
@@ -183,7 +200,7 @@ def test_digits_by_two_processes_are_those_of_one(tmp_path: Path) -> None:
     # Parts of six on either side, because convolutions round differently by shape.
     words = [*DIGITS, "--update.learning-rate", "1e-5", "--micro-batch", "6"]
     assert train(*words, "--run-dir", tmp_path / "alone") == 0
-    done = torchrun(tmp_path, *words, "--run-dir", tmp_path / "pair")
+    done = two(tmp_path, *words, "--run-dir", tmp_path / "pair")
     assert done.statuses == {0: 0, 1: 0}, done.err
     assert_near(tmp_path / "pair", tmp_path / "alone")
 
@@ -191,7 +208,7 @@ def test_digits_by_two_processes_are_those_of_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed_and_resumed_by_two(killed: Path, pair: Path, tmp_path: Path) -> None:
     run = shutil.copytree(killed, tmp_path / "run")
-    done = torchrun(tmp_path, "--resume", run)
+    done = two(tmp_path, "--resume", run)
     assert done.statuses == {0: 0, 1: 0}, done.err
     assert_same(run, pair)
 
@@ -210,7 +227,7 @@ def test_begun_by_one_and_resumed_by_two(alone: Path, tmp_path: Path) -> None:
     del parts["after"]
     (run / "evaluation.json").write_text(json.dumps(parts))
     shutil.rmtree(run / "checkpoints" / "000006")
-    done = torchrun(tmp_path, "--resume", run)
+    done = two(tmp_path, "--resume", run)
     assert done.statuses == {0: 0, 1: 0}, done.err
     assert_near(run, alone)
 
@@ -228,7 +245,7 @@ if rank == 1:
 
 @pytest.mark.slow
 def test_nan_on_one_process_ends_all_with_one_message(tmp_path: Path) -> None:
-    done = torchrun(tmp_path, *UNEVEN, "--run-dir", tmp_path / "run", patch=SPOILS)
+    done = two(tmp_path, *UNEVEN, "--run-dir", tmp_path / "run", patch=SPOILS)
     assert done.statuses == {0: 3, 1: 3}
     (error,) = done.errors
     assert "NaN or infinite" in error
@@ -252,7 +269,7 @@ def test_bad_input_is_said_once(alone: Path, tmp_path: Path) -> None:
     assert done.statuses == {0: 2, 1: 3} or done.statuses == {0: 2}
     (error,) = done.errors
     assert "already holds a run" in error
-    other = torchrun(tmp_path, *changed(UNEVEN, "--threads", "0"))
+    other = two(tmp_path, *changed(UNEVEN, "--threads", "0"))
     assert len(other.errors) == 1
     assert "--threads must be" in other.errors[0]
 

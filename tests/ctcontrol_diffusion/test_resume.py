@@ -17,7 +17,8 @@ from ctcontrol_diffusion.run import files
 from ctcontrol_diffusion.run.journal import Journal
 from ctcontrol_diffusion.run.metrics import Record
 from ctcontrol_diffusion.run.tensorboard import TensorBoard
-from tests.runs import DIGITS, LQ, assert_same, checkpoints, evaluation, program, records, train
+from tests.runs import DIGITS, LQ, assert_same, checkpoints, evaluation, records, train
+from tests.started import program
 
 # Each patch makes the process die as by `kill -9` at one moment.
 MOMENTS = {

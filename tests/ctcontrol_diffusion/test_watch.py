@@ -16,7 +16,8 @@ from ctcontrol_diffusion.run.keeper import Keeper
 from ctcontrol_diffusion.run.looks import alarms, best_look, gave_up, looks
 from ctcontrol_diffusion.run.metrics import Record
 from ctcontrol_diffusion.run.watch import Watch
-from tests.runs import assert_same, checkpoints, evaluation, program, records, train
+from tests.runs import assert_same, checkpoints, evaluation, records, train
+from tests.started import program
 
 
 def seen(name: str, *means: float | None) -> list[Record]:

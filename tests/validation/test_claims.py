@@ -14,6 +14,10 @@ from validation import _run
 from validation._report import Claim
 
 
+# What they compute with is covered by its own tests; to trace millions of steps again takes a minute.
+pytestmark = pytest.mark.no_cover
+
+
 @cache
 def outcome(theorem: str) -> _run.Outcome:
     """Checked once, however many tests look at it."""
