@@ -13,9 +13,8 @@ from tests.test_architecture import ROOT
 from validation import _run
 from validation._report import Claim
 
-
-# What they compute with is covered by its own tests; to trace millions of steps again takes a minute.
 pytestmark = pytest.mark.no_cover
+"""What claims compute with is covered by its own tests; tracing it again would take long."""
 
 
 @cache
