@@ -198,14 +198,15 @@ def _check_critic(config: Config) -> None:
 def _check_minibatches(config: Config) -> None:
     rows = config.rollout.batch * config.rollout.steps
     share = max(1, round(config.update.share * rows))
-    limits = {"--update.minibatch": (config.update.minibatch, share)}
+    used = f", --update.share {config.update.share:g} of them" if share < rows else ""
+    limits = {"--update.minibatch": (config.update.minibatch, share, used)}
     if config.algorithm != "ddpo":
-        limits["--critic.minibatch"] = (config.critic.minibatch, rows)
-    for flag, (size, most) in limits.items():
+        limits["--critic.minibatch"] = (config.critic.minibatch, rows, "")
+    for flag, (size, most, part) in limits.items():
         if size > most:
             raise CtcontrolError(
                 f"{flag} {size} is more than the {most} steps that an iteration has for it "
-                f"({config.rollout.batch} trajectories of {config.rollout.steps} steps); "
+                f"({config.rollout.batch} trajectories of {config.rollout.steps} steps{part}); "
                 f"give {flag} {most} or less, or a larger --rollout.batch"
             )
 

@@ -22,10 +22,14 @@ DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 
 
 @cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
 def sources(*packages: str) -> dict[str, ast.Module]:
     """Path from the root -> syntax tree, for every source file of the packages."""
     files = [path for package in packages for path in sorted((ROOT / package).rglob("*.py"))]
-    return {str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8")) for path in files}
+    return {str(path.relative_to(ROOT)): _tree(path) for path in files}
 
 
 def dotted(node: ast.expr) -> str:

@@ -17,7 +17,7 @@ from tests.helpers import normal
 
 TINY = shlex.split(
     "digits --threads 1 --images 30 --states 3 --draws 3 --levels 2 --rounds 1 "
-    "--rollout.batch 15 --rollout.steps 4 --update.minibatch 60 --critic.minibatch 30 "
+    "--rollout.batch 15 --rollout.steps 4 --update.minibatch 30 --critic.minibatch 30 "
     "--critic.width 8"
 )
 

@@ -272,7 +272,7 @@ def test_the_page_of_a_run_grows_with_it(run: RunDirectory) -> None:
     html = run.report.read_text()
     found = assert_self_contained(html)
     text = " ".join(found.text)
-    assert "384 trajectories of 25 steps in 1:03 on cpu, 2 threads, seed 0." in text
+    assert "384 trajectories of 10 steps in 1:03 on cpu, 2 threads, seed 0." in text
     assert "0.970 ± 0.010" in text
     assert html.count('class="card"') == 2
     assert "python -m ctcontrol_diffusion.train digits" in text

@@ -61,7 +61,7 @@ FALLING = (
     "digits --threads 1 --iterations 8 --checkpoint-every 4 --rollout.batch 12 --rollout.steps 4 "
     "--update.minibatch 24 --critic.minibatch 24 --critic.width 8 --evaluation.steps 2 "
     "--evaluation.images 20 --evaluation.grid 3 --critic.policy-waits 0 --problem.kl-weight 0 "
-    "--problem.reward brightness --update.learning-rate 1e-3 --update.warmup 0 "
+    "--problem.reward brightness --update.learning-rate 1e-3 --update.warmup 0 --update.share 1 "
     f"--evaluation.rewards {DARKNESS} --evaluation.stop-on {DARKNESS} "
     "--evaluation.watch-every 1 --evaluation.watch-images 12 --evaluation.patience 2"
 ).split()
