@@ -19,7 +19,7 @@ _DIGITS = Config(
     # Few steps make many images in little time. In the same time, half of the steps of more paths
     # taught as much as all steps of fewer.
     problem=Digits(kl_weight=0.25),
-    iterations=90,
+    iterations=100,
     rollout=Rollout(steps=10),
     update=Update(learning_rate=2e-4, advantage_decay=2.7, share=0.5, minibatch=160),
     critic=Critic(minibatch=320),
