@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -48,7 +48,7 @@ class Started:
 @contextmanager
 def started(
     code: str, *words: str | Path, environment: Mapping[str, str] | None = None
-) -> Iterator[Started]:
+) -> Generator[Started]:
     """Python code in a process of its own, which knows `words` as `sys.argv[1:]`."""
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder) / "out", Path(folder) / "err"
