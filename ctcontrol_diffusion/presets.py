@@ -16,8 +16,7 @@ from ctcontrol_diffusion.config import (
 )
 
 _DIGITS = Config(
-    # Few steps make many images in little time. In the same time, half of the steps of more paths
-    # taught as much as all steps of fewer.
+    # Few steps, of which an update uses half: many images in little time.
     problem=Digits(kl_weight=0.25),
     iterations=100,
     rollout=Rollout(steps=10),

@@ -48,7 +48,12 @@ BAD = {
     "--rollout.exploration 0": "--rollout.exploration must be a finite number > 0, got 0",
     "--evaluation.steps 10 x": "--evaluation.steps takes whole numbers, got '10 x'",
     "--evaluation.steps 10 0": "--evaluation.steps must be a whole number >= 1, got 0",
-    "--rollout.batch 9 --rollout.steps 5 --update.minibatch 23": "--update.share 0.5 of them",
+    "--rollout.batch 9 --rollout.steps 5 --update.share 1 --update.minibatch 46": (
+        "(9 trajectories of 5 steps); give --update.minibatch 45 or less"
+    ),
+    "--rollout.batch 9 --rollout.steps 5 --update.minibatch 23": (
+        "--update.share 0.5 of them); give --update.minibatch 22 or less"
+    ),
     "--device abacus": "device 'abacus' cannot be used",
     "--dry-run=yes": "--dry-run takes no value, got 'yes'",
     "--resume nowhere": "nowhere does not exist",

@@ -150,7 +150,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run of two, undisturbed."""
     folder = tmp_path_factory.mktemp("pair")
-    done = two(folder, *UNEVEN, "--run-dir", folder / "run")
+    done = torchrun(folder, *UNEVEN, "--run-dir", folder / "run")
     assert done.statuses == {0: 0, 1: 0}, done.err
     assert done.out.count("run: ") == 1
     assert done.errors == []
@@ -245,7 +245,7 @@ if rank == 1:
 
 @pytest.mark.slow
 def test_nan_on_one_process_ends_all_with_one_message(tmp_path: Path) -> None:
-    done = two(tmp_path, *UNEVEN, "--run-dir", tmp_path / "run", patch=SPOILS)
+    done = torchrun(tmp_path, *UNEVEN, "--run-dir", tmp_path / "run", patch=SPOILS)
     assert done.statuses == {0: 3, 1: 3}
     (error,) = done.errors
     assert "NaN or infinite" in error
