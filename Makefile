@@ -22,7 +22,9 @@ train: $(VENV)/.installed-runtime  ## Fine-tune the embedded diffusion model (ab
 	$(PY) -m ctcontrol_diffusion.train $(ARGS)
 
 test: $(VENV)/.installed-tests  ## Run the tests; the whole suite also has to cover 85 % of the code
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadgroup $(if $(ARGS),$(ARGS),--cov --cov-fail-under=$(COVERAGE))
+	OMP_NUM_THREADS=1 $(PY) $(if $(ARGS),,-m slipcover) -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(if $(ARGS),,@$(PY) -m slipcover --merge .coverage.json --fail-under $(COVERAGE) || \
+		{ echo 'make: the tests cover less than $(COVERAGE) %' >&2; exit 1; })
 
 validate: $(VENV)/.installed-runtime  ## Check every theorem of docs/theory.md, with error bars (about three minutes)
 	OMP_NUM_THREADS=1 $(PY) -m validation $(ARGS) --jobs $(JOBS)
@@ -48,7 +50,7 @@ format: $(VENV)/.installed-dev  ## Rewrite the files in the project's format
 	$(PY) -m ruff format .
 
 clean:  ## Remove the environment and what the tools left behind, never your runs
-	rm -rf $(VENV) build dist site htmlcov .coverage .coverage.* .benchmarks .hypothesis \
+	rm -rf $(VENV) build dist site .coverage.json .benchmarks .hypothesis \
 		.pytest_cache .ruff_cache .import_linter_cache
 	find ctcontrol ctcontrol_diffusion validation tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -13,9 +13,6 @@ from tests.test_architecture import ROOT
 from validation import _run
 from validation._report import Claim
 
-pytestmark = pytest.mark.no_cover
-"""What claims compute with is covered by its own tests; tracing it again would take long."""
-
 
 @cache
 def outcome(theorem: str) -> _run.Outcome:
