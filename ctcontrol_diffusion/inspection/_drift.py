@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scipy.stats import t
+from scipy.special import stdtrit
 from torch import Tensor
 
 from ctcontrol import Estimate
@@ -44,7 +44,7 @@ class Drift:
         The first alone would warn of any change at all once there are enough images; the second
         alone of chance, where they are few.
         """
-        sigmas = float(t.isf(CHANCE, self.shift.n - 1))
+        sigmas = float(-stdtrit(self.shift.n - 1, CHANCE))
         sure = abs(self.shift.mean) > sigmas * self.shift.stderr
         return sure and abs(self.size) > LARGE
 
