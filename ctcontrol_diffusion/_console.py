@@ -1,5 +1,7 @@
 """How the commands speak: one sentence for an error, silence from third-party packages."""
 
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -44,6 +46,7 @@ def command(work: Callable[[list[str]], int], words: Sequence[str] | None, *, st
         words: those of the process if None.
         stopped: what to say when Ctrl-C comes.
     """
+    atexit.register(gc.freeze)  # else the last search for garbage, in all of torch, takes a second
     try:
         # Torch takes a second to import, in which Ctrl-C must be clean.
         import torch

@@ -56,8 +56,12 @@ def check_config(config: Config) -> Config:
     decay = config.update.advantage_decay
     if not (math.isfinite(decay) and decay >= 0):
         _wrong("--update.advantage-decay", decay, "a finite number >= 0")
-    if not 0 < config.update.share <= 1:
-        _wrong("--update.share", config.update.share, "in (0, 1]")
+    for flag, value in {
+        "--update.share": config.update.share,
+        "--update.credited": config.update.credited,
+    }.items():
+        if not 0 < value <= 1:
+            _wrong(flag, value, "in (0, 1]")
     _check_exploration(config)
     _check_critic(config)
     _check_minibatches(config)

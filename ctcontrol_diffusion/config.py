@@ -146,7 +146,7 @@ class LQ:
 class Rollout:
     """How trajectories are made."""
 
-    steps: int = 25
+    steps: int = 10
     """Steps of the training sampler."""
     batch: int = 160
     """Trajectories an iteration (images, for image models)."""
@@ -159,7 +159,7 @@ class Rollout:
 class Update:
     """How the policy follows its advantages."""
 
-    learning_rate: float = 3e-4
+    learning_rate: float = 2e-4
     """Step of Adam on the policy's weights, > 0."""
     advantage: Literal[
         "generalized", "noise-aware", "temporal-difference", "closed-form", "monte-carlo"
@@ -167,7 +167,7 @@ class Update:
     """Estimator of the advantage rate (algorithm ctrl). noise-aware and monte-carlo are right
     whatever the critic's error, the first with less variance; temporal-difference and
     closed-form follow that error; generalized is in between."""
-    advantage_decay: float = 5.6
+    advantage_decay: float = 2.7
     """How fast generalized advantages forget what comes later, per unit of time: 0 is
     monte-carlo, infinity is temporal-difference."""
     standardize: Literal["auto", "per-prompt", "none"] = "auto"
@@ -177,9 +177,12 @@ class Update:
     """ε: ratios outside 1 ± ε earn nothing more."""
     epochs: int = 1
     """Passes over a rollout."""
-    share: float = 1.0
+    share: float = 0.35
     """Share of the steps used in a pass, drawn at random, in (0, 1]."""
-    minibatch: int = 800
+    credited: float = 0.9
+    """Share of a path whose actions earn advantages, in (0, 1]; steps after it pay their penalty
+    alone (ctrl, ddpo): the last ones of a denoising decide little and make much of the noise."""
+    minibatch: int = 112
     """Steps of trajectories an update of the weights."""
     clip_norm: float = 1.0
     """Bound on the norm of the gradient."""
@@ -224,7 +227,7 @@ class Critic:
     """How the learning rate falls until the last iteration: to 5 % along a cosine, or not."""
     epochs: int = 2
     """Passes over a rollout."""
-    minibatch: int = 800
+    minibatch: int = 320
     """Steps of trajectories an update of the weights."""
     width: int = 128
     """Hidden units of the learned term (not of a tower)."""
@@ -245,7 +248,7 @@ class Evaluation:
     """Columns of the sample grids."""
     rewards: tuple[str, ...] = ()
     """Held-out rewards, named as problem.reward is: evaluated and watched, never trained on."""
-    watch_every: int = 5
+    watch_every: int = 10
     """Iterations between two looks at a few images of fixed noise: reward, held-out rewards, and
     statistics of the images, which warn when they drift; 0 for none."""
     watch_images: int = 64
@@ -266,7 +269,7 @@ class Config:
     algorithm: Literal["ctrl", "ddpo", "pathwise"] = "ctrl"
     """ctrl: clipped surrogate of advantage rates. ddpo: Monte-Carlo returns standardised per
     prompt, no value. pathwise: differentiate the value along the action."""
-    iterations: int = 30
+    iterations: int = 100
     """Rollouts with their updates."""
     seed: int = 0
     """Seed of everything that is random."""

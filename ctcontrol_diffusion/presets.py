@@ -8,22 +8,15 @@ from ctcontrol_diffusion.config import (
     Cifar10,
     Config,
     Critic,
-    Digits,
     Evaluation,
     Rollout,
     StableDiffusion,
     Update,
 )
 
-_DIGITS = Config(
-    # Few steps, of which an update uses half: many images in little time.
-    problem=Digits(kl_weight=0.25),
-    iterations=100,
-    rollout=Rollout(steps=10),
-    update=Update(learning_rate=2e-4, advantage_decay=2.7, share=0.5, minibatch=160),
-    critic=Critic(minibatch=320),
-    evaluation=Evaluation(watch_every=10),
-)
+# Few steps, of which an update uses a third: many images in little time.
+_DIGITS = Config()
+_WHOLE = Update(share=1.0, advantage_decay=5.6, credited=1.0)
 _CIFAR10 = Config(
     problem=Cifar10(),
     iterations=200,
@@ -31,9 +24,9 @@ _CIFAR10 = Config(
     checkpoint_every=20,
     rollout=Rollout(steps=10, batch=128),
     # Steps of 32 × 32 images, by the memory they take; learning rates of full fine-tuning.
-    update=Update(learning_rate=1e-5, minibatch=128, warmup=5),
+    update=replace(_WHOLE, learning_rate=1e-5, minibatch=128, warmup=5),
     critic=Critic(learning_rate=3e-4, minibatch=128),
-    evaluation=Evaluation(steps=(4, 10, 25, 50), images=1000),
+    evaluation=Evaluation(steps=(4, 10, 25, 50), images=1000, watch_every=5),
 )
 _CIFAR10_T4 = replace(_CIFAR10, rollout=Rollout(steps=4, batch=320))
 _SD15 = Config(
@@ -44,11 +37,11 @@ _SD15 = Config(
     rollout=Rollout(steps=50, batch=64),
     # The ratio is the mean over the 16,384 numbers of a latent, and its clip and the learning rate
     # of factors of rank 4 are those that ddpo-pytorch's configs have for it.
-    update=Update(learning_rate=3e-4, log_ratio_scale=2**-14, clip=1e-4, minibatch=1600),
+    update=replace(_WHOLE, learning_rate=3e-4, log_ratio_scale=2**-14, clip=1e-4, minibatch=1600),
     # A head on what the rollout computed anyway; decoding and judging every step would cost more
     # than the rollout itself.
     critic=Critic(design="features", first="none", link="const", learning_rate=3e-4, minibatch=400),
-    evaluation=Evaluation(steps=(10, 25, 50), images=64, grid=4),
+    evaluation=Evaluation(steps=(10, 25, 50), images=64, grid=4, watch_every=5),
 )
 _SD15_AESTHETIC = replace(_SD15, problem=StableDiffusion(reward="aesthetic"))
 _SD15_JPEG = replace(_SD15, problem=StableDiffusion(reward="jpeg-compressibility", kl_weight=0.1))
@@ -58,11 +51,10 @@ PRESETS: dict[str, Config] = {
     "digits-ddpo": replace(_DIGITS, algorithm="ddpo"),
     "digits-long": replace(
         _DIGITS,
-        # A smaller κ and steps fine enough that every sampler obeys.
-        problem=Digits(kl_weight=0.2),
-        iterations=100,
+        # Steps fine enough that every sampler obeys, and most of them in an update.
+        iterations=110,
         rollout=Rollout(steps=25, batch=320),
-        update=replace(_DIGITS.update, share=1.0, minibatch=1600),
+        update=replace(_DIGITS.update, share=0.8, credited=1.0, minibatch=1280),
         critic=Critic(minibatch=800),
     ),
     "cifar10-t10": _CIFAR10,
@@ -79,7 +71,7 @@ PRESETS: dict[str, Config] = {
         problem=LQ(),
         iterations=30,
         rollout=Rollout(steps=40, batch=256, exploration=0.5),
-        update=Update(learning_rate=3e-2, advantage="closed-form", minibatch=1024),
+        update=replace(_WHOLE, learning_rate=3e-2, advantage="closed-form", minibatch=1024),
         critic=Critic(minibatch=1024, width=32),
     ),
 }

@@ -14,7 +14,7 @@ LQ = shlex.split(
 DIGITS = shlex.split(
     "digits --threads 1 --iterations 3 --checkpoint-every 1 --rollout.batch 12 --rollout.steps 4 "
     "--update.minibatch 24 --critic.minibatch 24 --critic.width 8 --evaluation.steps 2 4 "
-    "--evaluation.images 20 --evaluation.grid 3 "
+    "--evaluation.images 20 --evaluation.grid 3 --update.share 0.5 "
     "--critic.policy-waits 0 --problem.kl-weight 1"
 )
 

@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ctcontrol._checks import check_positive
+from ctcontrol._checks import check_positive, check_share
 from ctcontrol._gaussian import Gaussian
 from ctcontrol._policy import Policy
 from ctcontrol._problem import ControlProblem
@@ -18,6 +18,9 @@ from ctcontrol.algorithms._base import Passes, PolicyLoss, penalty
 from ctcontrol.algorithms._rates import advantage_rates
 from ctcontrol.algorithms._trust import TrustPenalty
 from ctcontrol.solvers import Solver
+
+ROUNDING = 1e-9
+"""Nodes that are as close to a time lie at it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,14 @@ class ContinuousPPO(Passes):
             code uses. It changes what is clipped, not the gradient at ϱ = 1.
         transform: applied to the rates, e.g. per-prompt standardisation.
         trust: the penalty C d and how C adapts; None for none.
+        credited: share of the horizon, in (0, 1], in which actions earn their advantage. Steps that
+            begin later pay their penalties and nothing else. The last steps of a denoising decide
+            nothing, but a change of the network moves their likelihoods most: they bring much of
+            the noise of the gradient and hardly any of it else. 1 leaves nothing out and is
+            unbiased.
+
+    Raises:
+        CtcontrolError: a number out of its range.
     """
 
     advantage: AdvantageEstimator = field(default_factory=TemporalDifferenceAdvantage)
@@ -47,18 +58,25 @@ class ContinuousPPO(Passes):
     log_ratio_scale: float = 1.0
     transform: AdvantageTransform | None = None
     trust: TrustPenalty | None = None
+    credited: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.clip is not None:
             check_positive("clip", self.clip)
         check_positive("log_ratio_scale", self.log_ratio_scale)
+        check_share("credited", self.credited)
 
     def signal(
         self, problem: ControlProblem, solver: Solver, value: Value | None, trajectory: Trajectory
     ) -> Tensor:
         """Advantage rates, (steps, batch); `CtcontrolError` where the policy does not explore."""
-        return advantage_rates(self.advantage, self.transform, problem, solver, value, trajectory)
+        rates = advantage_rates(self.advantage, self.transform, problem, solver, value, trajectory)
+        if self.credited == 1:
+            return rates
+        begins = trajectory.grid.times[:-1] / trajectory.grid.times[-1]
+        late = begins >= self.credited * (1 - ROUNDING)
+        return rates.masked_fill(late.to(rates.device)[:, None], 0.0)
 
     def loss(
         self, problem: ControlProblem, solver: Solver, policy: Policy, rows: Transitions

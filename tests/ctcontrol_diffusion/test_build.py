@@ -37,7 +37,7 @@ LQ = replace(
 )
 DIGITS = c.Config(
     rollout=c.Rollout(steps=4, batch=8),
-    update=c.Update(minibatch=16),
+    update=c.Update(minibatch=16, share=1.0),
     critic=c.Critic(minibatch=16, width=8),
 )
 

@@ -36,6 +36,7 @@ BAD = {
     "--update.advantage-decay -1": "--update.advantage-decay must be a finite number >= 0, got -1",
     "--update.learning-rate nan": "--update.learning-rate must be a finite number > 0, got nan",
     "--update.share 1.5": "--update.share must be in (0, 1], got 1.5",
+    "--update.credited 0": "--update.credited must be in (0, 1], got 0",
     "--problem.kl-weight -1": "--problem.kl-weight must be a finite number >= 0, got -1",
     "--problem.eta 0": "--problem.eta must be in (0, 1], got 0",
     "--problem.horizon 3": "there is no --problem.horizon",
@@ -51,7 +52,7 @@ BAD = {
     "--rollout.batch 9 --rollout.steps 5 --update.share 1 --update.minibatch 46": (
         "(9 trajectories of 5 steps); give --update.minibatch 45 or less"
     ),
-    "--rollout.batch 9 --rollout.steps 5 --update.minibatch 23": (
+    "--rollout.batch 9 --rollout.steps 5 --update.share 0.5 --update.minibatch 23": (
         "--update.share 0.5 of them); give --update.minibatch 22 or less"
     ),
     "--device abacus": "device 'abacus' cannot be used",

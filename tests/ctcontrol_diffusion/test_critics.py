@@ -18,7 +18,7 @@ from tests.helpers import normal
 TINY = shlex.split(
     "digits --threads 1 --images 30 --states 3 --draws 3 --levels 2 --rounds 1 "
     "--rollout.batch 15 --rollout.steps 4 --update.minibatch 30 --critic.minibatch 30 "
-    "--critic.width 8"
+    "--critic.width 8 --update.share 0.5"
 )
 
 

@@ -28,7 +28,7 @@ def small(reward: str = "alignment", **critic: Any) -> c.Config:
         threads=1,
         iterations=2,
         rollout=c.Rollout(steps=4, batch=12),
-        update=c.Update(minibatch=24, warmup=0),
+        update=c.Update(minibatch=24, share=1.0, warmup=0),
         critic=c.Critic(**usual | critic),
     )
 

@@ -28,7 +28,7 @@ def small(
         iterations=1,
         micro_batch=micro_batch,
         rollout=c.Rollout(steps=3, batch=6),
-        update=c.Update(minibatch=6, warmup=0),
+        update=c.Update(minibatch=6, share=1.0, warmup=0),
         critic=c.Critic(minibatch=6, width=8, policy_waits=0, **critic),
     )
 

@@ -40,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
             threads=1,
             micro_batch=6,
             rollout=c.Rollout(steps=3, batch=8),
-            update=c.Update(minibatch=12),
+            update=c.Update(minibatch=12, share=1.0),
             critic=c.Critic(minibatch=12),
         )
     )

@@ -110,7 +110,7 @@ def test_it_writes_a_pipeline_that_the_presets_fine_tune(
         c.Config(
             problem=c.Cifar10(model=str(model), reward="brightness"),
             rollout=c.Rollout(steps=3, batch=4),
-            update=c.Update(minibatch=6),
+            update=c.Update(minibatch=6, share=1.0),
             critic=c.Critic(minibatch=6, width=8),
         )
     )

@@ -146,7 +146,7 @@ def test_patience_that_is_not_used_up_keeps_the_best_too(tmp_path: Path) -> None
 CONFIG = c.Config(
     threads=1,
     rollout=c.Rollout(steps=10, batch=8),
-    update=c.Update(minibatch=16),
+    update=c.Update(minibatch=16, share=1.0),
     critic=c.Critic(minibatch=16, width=8),
     evaluation=c.Evaluation(watch_every=2, watch_images=24),
 )

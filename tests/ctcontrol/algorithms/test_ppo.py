@@ -144,6 +144,30 @@ def test_the_transform_sees_the_rates() -> None:
     assert_close(scaled.signal(linear.problem, SOLVER, None, path), plain / plain.std())
 
 
+def test_late_steps_earn_nothing_and_pay_all_the_same() -> None:
+    """A step that begins at the bound itself is late, whatever rounding makes of it."""
+    linear, grid = regulator(kl_weight=0.7), TimeGrid.uniform(1.2, 10)
+    policy = GaussianPolicy(linear.mean(normal(2, 2), normal(2)), 0.4)
+    path = simulate(linear.problem, policy, grid, 5, generator=seeded(2))
+    advantage = MonteCarloAdvantage()
+    plain = ContinuousPPO(advantage=advantage).signal(linear.problem, SOLVER, None, path)
+    for share, left in ((0.9, 9), (0.71, 8), (0.3, 3), (1.0, 10)):
+        early = ContinuousPPO(advantage=advantage, credited=share)
+        signal = early.signal(linear.problem, SOLVER, None, path)
+        assert torch.equal(signal[:left], plain[:left])
+        assert bool((signal[left:] == 0).all())
+        rows = path.transitions(signal=torch.zeros_like(signal))
+        paid = early.loss(linear.problem, SOLVER, policy, rows).loss
+        assert_close(paid, ContinuousPPO().loss(linear.problem, SOLVER, policy, rows).loss)
+        assert float(paid.detach()) > 0
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, -0.1, float("nan")])
+def test_bad_shares_of_credit_are_named(share: float) -> None:
+    with pytest.raises(CtcontrolError, match=r"credited must lie in \(0, 1\], got"):
+        ContinuousPPO(credited=share)
+
+
 def test_images_in_single_precision_start_at_ratio_one() -> None:
     """16,384 coordinates and the small std of a fine grid: the log ratio is 0, not noise."""
     linear, grid = GaussianDiffusion().control(0.0), TimeGrid.uniform(1.0, 50)

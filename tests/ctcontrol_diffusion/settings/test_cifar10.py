@@ -38,7 +38,7 @@ def config(model: str, **changes: Any) -> c.Config:
         threads=1,
         iterations=2,
         rollout=c.Rollout(steps=4, batch=6),
-        update=c.Update(minibatch=8, warmup=0),
+        update=c.Update(minibatch=8, share=1.0, warmup=0),
         critic=c.Critic(minibatch=8, width=8, policy_waits=0),
         evaluation=c.Evaluation(steps=(2, 4), images=7, grid=2),
     )

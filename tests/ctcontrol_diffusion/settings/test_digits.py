@@ -23,7 +23,7 @@ from tests.helpers import normal, seeded
 
 LOOKS = c.Evaluation((2, 4), 20, 2, ("symmetry",), 1, 8, stop_on="symmetry", patience=2)
 ROLLOUT = c.Rollout(steps=4, batch=8)
-UPDATE = c.Update(minibatch=16, warmup=1)
+UPDATE = c.Update(minibatch=16, share=1.0, warmup=1)
 CRITIC = c.Critic(minibatch=16, width=8, policy_waits=1)
 TINY = c.Config(
     iterations=3,
@@ -46,7 +46,7 @@ VARIANTS = {
     "generalized": replace(
         TINY,
         problem=c.Digits(trained="conditioning"),
-        update=update(advantage_decay=2.0, epochs=2, share=0.5),
+        update=update(advantage_decay=2.0, epochs=2, share=0.5, credited=0.5),
     ),
     "noise-aware": replace(TINY, update=update(advantage="noise-aware"), micro_batch=5),
     "closed form": replace(

@@ -61,7 +61,7 @@ def base(kind: str, model: str, **changes: Any) -> c.Config:
         problem=problem,
         threads=1,
         rollout=c.Rollout(steps=2, batch=4),
-        update=c.Update(minibatch=4, warmup=0, learning_rate=1e-2),
+        update=c.Update(minibatch=4, share=1.0, advantage_decay=5.6, warmup=0, learning_rate=1e-2),
         critic=c.Critic(minibatch=4, width=8, policy_waits=0, design="convolution"),
         evaluation=c.Evaluation(steps=(2,), images=4, grid=2),
     )

@@ -46,7 +46,7 @@ def config(model: str, **changes: Any) -> c.Config:
         iterations=2,
         micro_batch=3,
         rollout=c.Rollout(steps=3, batch=6),
-        update=c.Update(minibatch=6, warmup=0, learning_rate=1e-2),
+        update=c.Update(minibatch=6, share=1.0, warmup=0, learning_rate=1e-2),
         critic=c.Critic(minibatch=6, width=8, policy_waits=0),
         evaluation=c.Evaluation(steps=(2, 3), images=5, grid=2),
     )
