@@ -1,6 +1,5 @@
 """What every test stands on: one thread, fixed randomness, no network, two hypothesis profiles."""
 
-import gc
 import os
 import socket
 from collections.abc import Iterator
@@ -29,12 +28,6 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 TOGETHER = ("ranks", "resume", "watch", "evaluate", "pretrain", "train", "sample", "export")
 """Files whose tests share runs that took long to make: one process makes them, once."""
-
-
-def pytest_collection_finish() -> None:
-    """What is imported now stays: no search for garbage needs to look at it again."""
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
