@@ -11,6 +11,8 @@ from ctcontrol_diffusion.presets import preset as preset_called
 
 TYPE = "type"
 """Key that tells which of several dataclasses a field holds."""
+FORMER: dict[str, dict[str, Any]] = {"Update": {"credited": 1.0}}
+"""Dataclass -> field -> what a run did before there was the field, where that is no default now."""
 
 
 def config_to_json(config: Config) -> dict[str, Any]:
@@ -98,5 +100,7 @@ def _dataclass(kind: Any, data: Any, name: str) -> Any:
     unknown = [key for key in data if key not in hints]
     if unknown:
         raise CtcontrolError(f"{name}.{unknown[0]} is not a field that this version knows")
-    # A field that an older version did not have takes today's default, which keeps old behavior.
-    return kind(**{key: _value(hints[key], entry, f"{name}.{key}") for key, entry in data.items()})
+    # A field that an older version did not have takes what that version did: today's default,
+    # unless another value is known.
+    known = {key: _value(hints[key], entry, f"{name}.{key}") for key, entry in data.items()}
+    return kind(**FORMER.get(kind.__name__, {}) | known)

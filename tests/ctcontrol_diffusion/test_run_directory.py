@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from ctcontrol import CtcontrolError, Updater
+from ctcontrol_diffusion.config import Config, Update
 from ctcontrol_diffusion.presets import PRESETS
 from ctcontrol_diffusion.run.checkpoint import Counters
+from ctcontrol_diffusion.run.config_file import config_from_json, config_to_json
 from ctcontrol_diffusion.run.directory import RunDirectory, create, new_folder, open_run
 from ctcontrol_diffusion.run.files import to_json, write_atomically
 from ctcontrol_diffusion.run.keeper import Keeper
@@ -81,6 +83,14 @@ def test_a_damaged_config_is_refused(content: str, run: RunDirectory) -> None:
 def test_a_config_of_an_older_version_takes_the_new_defaults(run: RunDirectory) -> None:
     change(run.path, lambda about: about["config"].pop("seed"))
     assert open_run(run.path).config == replace(run.config, seed=0)
+
+
+def test_runs_from_before_a_field_go_on_as_they_did() -> None:
+    """All steps of a path earned advantages then, whatever the default is now."""
+    data = json.loads(json.dumps(config_to_json(Config())))
+    del data["update"]["credited"]
+    assert Config().update.credited < 1
+    assert config_from_json(data) == replace(Config(), update=replace(Update(), credited=1.0))
 
 
 def test_no_run(tmp_path: Path) -> None:
