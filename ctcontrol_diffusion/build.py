@@ -129,7 +129,7 @@ def build(config: c.Config, collective: Collective | None = None) -> Experiment:
 
 @contextmanager
 def _no_search_for_garbage() -> Generator[None]:
-    """Libraries are imported that make a million objects and no garbage: a quarter of the time."""
+    """Libraries are imported here, which makes no garbage: a search takes a quarter of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
