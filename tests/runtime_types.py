@@ -7,11 +7,15 @@ because the checks are compiled into the packages while they are imported.
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 from beartype import BeartypeConf, beartype
 from beartype.roar import BeartypeDecorHintException
 from jaxtyping import TypeCheckError, install_import_hook
+
+OTHERS = ("torch._dynamo", "diffusers.models.unets.unet_2d", "sklearn.datasets")
+"""What is imported before the checks: inside their hook no compiled file of it would be found."""
 
 _beartype: Callable[[Any], Any] = beartype(conf=BeartypeConf(is_pep484_tower=True))
 
@@ -43,6 +47,8 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
+    for other in OTHERS:
+        import_module(other)
     with install_import_hook(["ctcontrol", "ctcontrol_diffusion"], "__main__.check"):
         for name in sys.argv[1:]:
             main(name)

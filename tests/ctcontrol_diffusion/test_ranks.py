@@ -1,5 +1,7 @@
 """Two processes on the CPU, started by torchrun: one run, whoever does the work and whatever ends.
 
+Where the command itself is not the point, its agent runs in a process that has imported torch.
+
 Losses and gradients are summed in another order than by one process, so that what is compared with
 it differs by rounding, which Adam enlarges to a share of the learning rate.
 """
@@ -39,6 +41,16 @@ status = main(words)
 open(os.path.join(folder, f"status-{rank}"), "w").write(str(status))
 sys.exit(status)
 """
+AGENT = """
+import sys
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+path = sys.argv.pop(1)
+program = compile(open(path).read(), path, "exec")
+standalone = dict(rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id="here", max_restarts=0)
+config = LaunchConfig(1, 1, nproc_per_node=2, start_method="fork", **standalone)
+elastic_launch(config, exec)(program, {"__name__": "__main__"})
+"""
+"""What `python -m torch.distributed.run --standalone --nproc_per_node=2` does, but it forks."""
 
 
 def changed(words: list[str], flag: str, value: str) -> list[str]:
@@ -63,16 +75,12 @@ class Launch:
         return [line for line in self.err.splitlines() if line.startswith("error:")]
 
 
-def torchrun(
-    folder: Path, *words: str | Path, patch: str = "", interrupt: Path | None = None
-) -> Launch:
+def torchrun(folder: Path, *words: str | Path, interrupt: Path | None = None) -> Launch:
     """Two processes of the train command; Ctrl-C once there are lines in the file `interrupt`."""
-    folder.mkdir(exist_ok=True)
-    program = folder / "program.py"
-    program.write_text(PROGRAM)
+    program = _program(folder)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     process = subprocess.Popen(
-        [*launcher, str(program), str(folder), patch, *map(str, words)],
+        [*launcher, str(program), str(folder), "", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -85,13 +93,30 @@ def torchrun(
         out, err = process.communicate(timeout=100)
     finally:
         process.kill()
+    return Launch(out, err, _statuses(folder))
+
+
+def agent(folder: Path, *words: str | Path, patch: str = "") -> Launch:
+    """The same two processes, watched in the same way, without their seconds of imports."""
+    with started(AGENT, _program(folder), folder, patch, *words) as begun:
+        ended = begun.ended()
+    return Launch(ended.stdout, ended.stderr, _statuses(folder))
+
+
+def _program(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    program = folder / "program.py"
+    program.write_text(PROGRAM)
+    return program
+
+
+def _statuses(folder: Path) -> dict[int, int]:
     found = {r: folder / f"status-{r}" for r in range(2)}
-    statuses = {r: int(path.read_text()) for r, path in found.items() if path.exists()}
-    return Launch(out, err, statuses)
+    return {r: int(path.read_text()) for r, path in found.items() if path.exists()}
 
 
 def two(folder: Path, *words: str | Path, patch: str = "") -> Launch:
-    """The same two processes without the launcher, which takes seconds to import."""
+    """The same two processes, which nobody watches."""
     folder.mkdir(exist_ok=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
@@ -181,7 +206,7 @@ if rank == 1:
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same of which one process was killed."""
     folder = tmp_path_factory.mktemp("killed")
-    done = torchrun(folder, *UNEVEN, "--run-dir", folder / "run", patch=DIES)
+    done = agent(folder, *UNEVEN, "--run-dir", folder / "run", patch=DIES)
     assert done.statuses == {0: 3}, done.err
     (error,) = done.errors
     assert "another process ended; everything up to the last checkpoint is kept in" in error
@@ -245,7 +270,7 @@ if rank == 1:
 
 @pytest.mark.slow
 def test_nan_on_one_process_ends_all_with_one_message(tmp_path: Path) -> None:
-    done = torchrun(tmp_path, *UNEVEN, "--run-dir", tmp_path / "run", patch=SPOILS)
+    done = agent(tmp_path, *UNEVEN, "--run-dir", tmp_path / "run", patch=SPOILS)
     assert done.statuses == {0: 3, 1: 3}
     (error,) = done.errors
     assert "NaN or infinite" in error
@@ -265,7 +290,7 @@ def test_an_interrupt_waits_for_the_iteration_of_all(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_bad_input_is_said_once(alone: Path, tmp_path: Path) -> None:
-    done = torchrun(tmp_path, *UNEVEN, "--run-dir", alone)
+    done = agent(tmp_path, *UNEVEN, "--run-dir", alone)
     assert done.statuses == {0: 2, 1: 3} or done.statuses == {0: 2}
     (error,) = done.errors
     assert "already holds a run" in error
