@@ -63,15 +63,20 @@ def pretrain_digits(config: DigitsPretraining, console: Console) -> dict[str, An
         "timing": {},
     }
     progress = new_progress(console)
+    interrupts = Interrupts(quiet=True)
     # The files of one run appear together, so a folder never mixes two runs.
-    with progress, tempfile.TemporaryDirectory(dir=out, prefix=".pretrain-") as folder:
+    with (
+        interrupts.installed(),
+        progress,
+        tempfile.TemporaryDirectory(dir=out, prefix=".pretrain-") as folder,
+    ):
         written = Path(folder)
         for name in classifier_names():
-            classifier, measured = _classifier(name, config, progress)
+            classifier, measured = _classifier(name, config, progress, interrupts)
             record["timing"][name] = measured.pop("seconds")
             record["classifiers"][name] = measured
             save_classifier(classifier, name, written / f"classifier_{name}.safetensors")
-        denoiser, measured = _denoiser(config, progress)
+        denoiser, measured = _denoiser(config, progress, interrupts)
         record["timing"]["denoiser"] = measured.pop("seconds")
         record["denoiser"] = measured
         save_denoiser(denoiser, written / "denoiser.safetensors")
@@ -84,7 +89,7 @@ def pretrain_digits(config: DigitsPretraining, console: Console) -> dict[str, An
 
 
 def _classifier(
-    name: str, config: DigitsPretraining, progress: Progress
+    name: str, config: DigitsPretraining, progress: Progress, interrupts: Interrupts
 ) -> tuple[DigitClassifier, dict[str, Any]]:
     train, held_out = digits_data("train"), digits_data("heldout")
     stream = 1 + classifier_names().index(name)
@@ -102,6 +107,7 @@ def _classifier(
     )
     seconds, last_loss = _run(
         progress,
+        interrupts,
         f"classifier {name}",
         classifier,
         loss,
@@ -122,7 +128,9 @@ def _classifier(
     }
 
 
-def _denoiser(config: DigitsPretraining, progress: Progress) -> tuple[UNet2DModel, dict[str, Any]]:
+def _denoiser(
+    config: DigitsPretraining, progress: Progress, interrupts: Interrupts
+) -> tuple[UNet2DModel, dict[str, Any]]:
     with _seeded_initialization(config.seed, 0):
         denoiser = new_denoiser()
     data = digits_data("all")
@@ -140,6 +148,7 @@ def _denoiser(config: DigitsPretraining, progress: Progress) -> tuple[UNet2DMode
 
     seconds, last_loss = _run(
         progress,
+        interrupts,
         "denoiser",
         denoiser,
         loss_of(config.batch_size, _generator(config.seed, 0)),
@@ -163,7 +172,12 @@ def _denoiser(config: DigitsPretraining, progress: Progress) -> tuple[UNet2DMode
 
 
 def _run(
-    progress: Progress, title: str, module: nn.Module, loss: Loss, options: FitOptions
+    progress: Progress,
+    interrupts: Interrupts,
+    title: str,
+    module: nn.Module,
+    loss: Loss,
+    options: FitOptions,
 ) -> tuple[float, float]:
     """Fits; returns seconds and the running mean of the loss at the end.
 
@@ -171,8 +185,7 @@ def _run(
     """
     began, mean = time.perf_counter(), 0.0
     steps = fit(module, loss, options)
-    interrupts = Interrupts(quiet=True)
-    with interrupts.installed(), interrupts.deferred():
+    with interrupts.deferred():
         for _, last in followed(progress, title, steps, options.iterations):
             mean = last
             if interrupts.waiting:

@@ -19,7 +19,8 @@ class Stopped(Exception):
 class Interrupts:
     """Turns SIGINT and SIGTERM into `KeyboardInterrupt`, but not inside `deferred()`.
 
-    There the first signal is kept until the block is over; a second one stops at once.
+    There the first signal is kept until the block is over; a second one stops at once. One that was
+    raised is remembered too: code that swallows every exception may have swallowed it.
 
     Args:
         quiet: do not say that the end of the iteration is waited for.
@@ -27,13 +28,14 @@ class Interrupts:
             processes that the terminal has told already.
 
     Attributes:
-        waiting: a signal is kept.
+        waiting: there was a signal.
     """
 
     def __init__(self, *, quiet: bool = False, echo: float = 0.0) -> None:
         self.quiet, self.echo = quiet, echo
         self.deferring = False
         self.waiting = False
+        self._kept = False
         self._heard = float("-inf")
 
     @contextmanager
@@ -62,8 +64,9 @@ class Interrupts:
         if now - before < self.echo:
             return
         self._heard = now
-        if not self.deferring or self.waiting:
-            raise KeyboardInterrupt
         self.waiting = True
+        if not self.deferring or self._kept:
+            raise KeyboardInterrupt
+        self._kept = True
         if not self.quiet:
             os.write(2, NOTICE)  # print may be busy with another line, and cannot be entered twice
