@@ -27,14 +27,16 @@ class DenseSolution:
 
     def __call__(self, t: float | Array) -> Array:
         """y(t): (n,) for a number t, (len(t), n) for a vector of times."""
-        times = np.atleast_1d(np.asarray(t, dtype=np.float64))
-        index = np.searchsorted(self.knots[1:-1], times, side="right")
-        size = len(self.pieces[0](self.knots[0]))
-        out = np.empty((len(times), size))
-        for j in np.unique(index):
-            rows = index == j
-            out[rows] = self.pieces[j](times[rows]).T
-        return out[0] if np.ndim(t) == 0 else out
+        index = np.searchsorted(self.knots[1:-1], t, side="right")
+        if np.ndim(t) == 0:
+            return self.pieces[int(index)](t)
+        times = np.asarray(t, dtype=np.float64)
+        found = np.unique(index)
+        parts = [self.pieces[j](times[index == j]).T for j in found]
+        out = np.empty((len(times), parts[0].shape[1]))
+        for j, part in zip(found, parts, strict=True):
+            out[index == j] = part
+        return out
 
 
 def integrate(
