@@ -37,7 +37,7 @@ def test_the_table_has_means_and_standard_errors_over_seeds() -> None:
     assert lines[5] == f"| a | 2 | 96 | SDE | 2 | 4 ± {2 * error:.2g} | – | 0.6 ± 0.1 |"
 
 
-LQ = "lq-smoke --seeds 2 --iterations 3".split()
+LQ = "lq-smoke --seeds 2 --iterations 3 --threads 1".split()
 
 
 def test_two_seeds_of_a_regulator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def test_prompts_that_training_never_saw(models: dict[str, str], tmp_path: Path)
     """Encoded when they are asked for."""
     words = f"sd15-jpeg --problem.model {models['sd']} --problem.reward brightness --device cpu"
     small = "--rollout.batch 2 --rollout.steps 2 --update.minibatch 2 --critic.minibatch 2"
-    less = "--evaluation.images 3 --evaluation.steps 2 --evaluation.grid 1"
+    less = "--evaluation.images 3 --evaluation.steps 2 --evaluation.grid 1 --threads 1"
     run, grid = tmp_path / "run", tmp_path / "grid.png"
     assert train(*f"{words} --iterations 1 {small} {less}".split(), "--run-dir", run) == 0
     assert sample([str(run), "--prompts", "a new one,owl", "--n", "2", "--out", str(grid)]) == 0
