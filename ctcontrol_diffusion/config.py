@@ -242,7 +242,7 @@ class Evaluation:
 
     steps: tuple[int, ...] = (10, 25, 50, 100)
     """Step counts of the samplers compared."""
-    images: int = 400
+    images: int = 500
     """Samples for every sampler and step count."""
     grid: int = 8
     """Columns of the sample grids."""
