@@ -31,11 +31,10 @@ class DenseSolution:
         if np.ndim(t) == 0:
             return self.pieces[int(index)](t)
         times = np.asarray(t, dtype=np.float64)
-        found = np.unique(index)
-        parts = [self.pieces[j](times[index == j]).T for j in found]
-        out = np.empty((len(times), parts[0].shape[1]))
-        for j, part in zip(found, parts, strict=True):
-            out[index == j] = part
+        out = np.empty((len(times), len(self(self.knots[0]))))
+        for j in np.unique(index):
+            rows = index == j
+            out[rows] = self.pieces[j](times[rows]).T
         return out
 
 
