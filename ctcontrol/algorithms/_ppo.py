@@ -45,7 +45,7 @@ class ContinuousPPO(Passes):
         trust: the penalty C d and how C adapts; None for none.
         credited: share of the horizon, in (0, 1], in which actions earn their advantage. Steps that
             begin later pay their penalties and nothing else. The last steps of a denoising decide
-            nothing, but a change of the network moves their likelihoods most: they bring much of
+            little, but a change of the network moves their likelihoods most: they bring much of
             the noise of the gradient and hardly any of it else. 1 leaves nothing out and is
             unbiased.
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from ctcontrol import CtcontrolError, ShapeError
 from ctcontrol_diffusion._console import Output
 from ctcontrol_diffusion.build import Experiment
-from ctcontrol_diffusion.run.interrupts import Interrupts
 from ctcontrol_diffusion.run.journal import Journal
 from ctcontrol_diffusion.run.metrics import Record
 from ctcontrol_diffusion.run.progress import Bars, Lines, voice_for
@@ -358,20 +357,6 @@ def test_words() -> None:
     assert clock(65) == "1:05"
     assert clock(3723) == "1:02:03"
     assert plain("ideal_kl") == "ideal KL"
-
-
-def test_interrupts_outside_of_an_iteration_are_immediate() -> None:
-    import os
-    import signal
-
-    with Interrupts().installed() as interrupts:
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-        assert interrupts.waiting  # for whoever comes after code that swallowed it
-        with interrupts.deferred():
-            os.kill(os.getpid(), signal.SIGTERM)
-            with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_run_goes_on_when_nobody_reads_it_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
