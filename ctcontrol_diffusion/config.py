@@ -148,7 +148,7 @@ class Rollout:
 
     steps: int = 10
     """Steps of the training sampler."""
-    batch: int = 160
+    batch: int = 240
     """Trajectories an iteration (images, for image models)."""
     exploration: float | Literal["absorbed"] = "absorbed"
     """Standard deviation of the action, in units of the action; `absorbed` lets the action carry
@@ -182,7 +182,7 @@ class Update:
     credited: float = 0.9
     """Share of a path whose actions earn advantages, in (0, 1]; steps after it pay their penalty
     alone (ctrl, ddpo): the last ones of a denoising decide little and make much of the noise."""
-    minibatch: int = 112
+    minibatch: int = 168
     """Steps of trajectories an update of the weights."""
     clip_norm: float = 1.0
     """Bound on the norm of the gradient."""
@@ -227,7 +227,7 @@ class Critic:
     """How the learning rate falls until the last iteration: to 5 % along a cosine, or not."""
     epochs: int = 2
     """Passes over a rollout."""
-    minibatch: int = 320
+    minibatch: int = 480
     """Steps of trajectories an update of the weights."""
     width: int = 128
     """Hidden units of the learned term (not of a tower)."""

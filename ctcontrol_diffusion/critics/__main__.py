@@ -26,7 +26,7 @@ class Arguments:
     config: Annotated[Config, tyro.conf.arg(name="")]
     networks: tuple[str, ...] = ()
     """Names of value networks; all there are if none are given."""
-    images: int = 1280
+    images: int = 1200
     """Images of the pretrained model that each network is fitted to, in whole batches."""
     levels: int = 5
     """Times at which values are compared, evenly from the first step to the last."""

@@ -204,7 +204,8 @@ def test_few_at_once_is_the_same_score(models: dict[str, str]) -> None:
     t, x, context = _rows(made, 7)
     parts = made.setting.mean(t, x, context)
     _score(made).at_once = None
-    assert torch.allclose(parts, made.setting.mean(t, x, context), rtol=1e-5, atol=1e-5)
+    # Float32 rounds otherwise in convolutions of other sizes; guidance and 1/σ enlarge that.
+    assert torch.allclose(parts, made.setting.mean(t, x, context), rtol=1e-5, atol=1e-4)
 
 
 def test_low_precision_stays_inside_the_network(models: dict[str, str]) -> None:
