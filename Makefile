@@ -18,7 +18,7 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'ARGS="..." is handed to the program, for example: make train ARGS="digits-ddpo --dry-run"'
 
-train: $(VENV)/.installed-runtime  ## Fine-tune the embedded diffusion model (about three minutes on two cores)
+train: $(VENV)/.installed-runtime  ## Fine-tune the embedded diffusion model (about two minutes on two cores)
 	$(PY) -m ctcontrol_diffusion.train $(ARGS)
 
 test: $(VENV)/.installed-tests  ## Run the tests; the whole suite also has to cover 85 % of the code

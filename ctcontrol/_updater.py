@@ -8,8 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ctcontrol._checks import CtcontrolError, NumericalError, check_nonnegative, check_positive
+from ctcontrol._checks import (
+    CtcontrolError,
+    NumericalError,
+    check_count,
+    check_nonnegative,
+    check_positive,
+)
 from ctcontrol._division import ALONE, Collective
+
+AVERAGE = "average"
+"""Key of a parameter's mean beside what the optimiser keeps of it."""
 
 Reevaluate = Callable[[], tuple[Tensor, Tensor]]
 """() -> (loss, mean KL from the policy of the rollout) at the parameters as they now are."""
@@ -61,6 +70,9 @@ class Updater:
         clip_norm: bound on the Euclidean norm of the gradient.
         schedule: update number -> factor of the learning rate; constant by default. The number
             is kept with the state of the optimiser.
+        average_from: keep the mean of every parameter over the updates from this number on, for
+            `use_average`; none is kept if None. What is left of the noise of the last gradients
+            cancels in it (Polyak and Juditsky 1992).
     """
 
     def __init__(
@@ -70,9 +82,14 @@ class Updater:
         *,
         clip_norm: float = 1.0,
         schedule: Callable[[int], float] | None = None,
+        average_from: int | None = None,
     ) -> None:
         self.parameters = trainable(module)
         self.optimizer = optimizer
+        if average_from is not None:
+            check_count("average_from", average_from, least=0)
+        self.average_from = average_from
+        self._means: dict[Tensor, Tensor] = {}
         self.clip_norm = check_positive("clip_norm", clip_norm)
         self.schedule = schedule
         for group in optimizer.param_groups:
@@ -88,6 +105,7 @@ class Updater:
         weight_decay: float = 0.0,
         clip_norm: float = 1.0,
         schedule: Callable[[int], float] | None = None,
+        average_from: int | None = None,
     ) -> "Updater":
         """AdamW."""
         check_positive("learning_rate", learning_rate)
@@ -98,7 +116,9 @@ class Updater:
             betas=betas,
             weight_decay=weight_decay,
         )
-        return cls(module, optimizer, clip_norm=clip_norm, schedule=schedule)
+        return cls(
+            module, optimizer, clip_norm=clip_norm, schedule=schedule, average_from=average_from
+        )
 
     def step(
         self,
@@ -130,7 +150,23 @@ class Updater:
                 group["lr"] = group["full_lr"] * self.schedule(group["updates"])
             group["updates"] += 1
         self.optimizer.step()
+        self._remember()
         return norm
+
+    @torch.no_grad()
+    def use_average(self) -> None:
+        """Put the means of `average_from` into the parameters; none before that update."""
+        for parameter, mean in self._means.items():
+            parameter.copy_(mean)
+
+    @torch.no_grad()
+    def _remember(self) -> None:
+        if self.average_from is None:
+            return
+        for group in self.optimizer.param_groups:
+            seen = group["updates"] - self.average_from
+            for p in group["params"] if seen > 0 else ():
+                self._means.setdefault(p, p.detach().clone()).lerp_(p, 1 / seen)
 
     def _backward(self, losses: Iterable[Tensor], collective: Collective) -> float:
         """Leave the gradient of the sum of all losses in the parameters; returns that sum."""
@@ -157,9 +193,22 @@ class Updater:
         return float(total)
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the optimiser."""
-        return self.optimizer.state_dict()
+        """State of the optimiser, and the means."""
+        state = self.optimizer.state_dict()
+        entries = {index: dict(entry) for index, entry in state["state"].items()}
+        for index, p in enumerate(self._stepped()):
+            if p in self._means:
+                entries.setdefault(index, {})[AVERAGE] = self._means[p]
+        return state | {"state": entries}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict()`."""
-        self.optimizer.load_state_dict(state)
+        entries = {index: dict(entry) for index, entry in state["state"].items()}
+        means = {index: entry.pop(AVERAGE, None) for index, entry in entries.items()}
+        self.optimizer.load_state_dict(state | {"state": entries})
+        known = ((p, means.get(index)) for index, p in enumerate(self._stepped()))
+        self._means = {p: mean.to(p, copy=True) for p, mean in known if mean is not None}
+
+    def _stepped(self) -> list[Tensor]:
+        """The optimiser's parameters in the order in which its state numbers them."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]

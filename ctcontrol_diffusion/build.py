@@ -107,6 +107,7 @@ def build(config: c.Config, collective: Collective | None = None) -> Experiment:
     policy = _policy(config, setting, grid)
     learns_value = config.algorithm != "ddpo"
     value = setting.value if learns_value else None
+    schedule = _schedule(config)
     return Experiment(
         config=config,
         setting=setting,
@@ -117,7 +118,8 @@ def build(config: c.Config, collective: Collective | None = None) -> Experiment:
             setting.mean,
             config.update.learning_rate,
             clip_norm=config.update.clip_norm,
-            schedule=_schedule(config),
+            schedule=schedule,
+            average_from=_average_from(config, schedule),
         ),
         generator=torch.Generator(device=device).manual_seed(config.seed + 1),
         value=value,
@@ -170,6 +172,11 @@ def _schedule(config: c.Config) -> WarmupCosine:
         total=each * max(1, config.iterations - waits),
         final=_final(update.decay),
     )
+
+
+def _average_from(config: c.Config, schedule: WarmupCosine) -> int | None:
+    averaged = config.update.averaged
+    return round((1 - averaged) * schedule.total) if averaged else None
 
 
 def _critic_updater(config: c.Config, value: Value) -> Updater:

@@ -62,6 +62,8 @@ def check_config(config: Config) -> Config:
     }.items():
         if not 0 < value <= 1:
             _wrong(flag, value, "in (0, 1]")
+    if not 0 <= config.update.averaged < 1:
+        _wrong("--update.averaged", config.update.averaged, "in [0, 1)")
     _check_exploration(config)
     _check_critic(config)
     _check_minibatches(config)

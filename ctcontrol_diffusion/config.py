@@ -190,6 +190,10 @@ class Update:
     """Iterations over which the learning rate rises from 0."""
     decay: Literal["cosine", "none"] = "cosine"
     """How the learning rate falls until the last iteration: to 5 % along a cosine, or not."""
+    averaged: float = 0.3
+    """Share of the updates, the last ones, over which the weights are averaged at the end, in
+    [0, 1): the mean has less of the noise of gradients than the last of them; 0 for none. A run
+    that stops early, and its best checkpoint, are without."""
     log_ratio_scale: float = 1.0
     """Multiplies the log likelihood ratio, which sums over coordinates; 1 is the true ratio. It
     changes what is clipped, not the gradient of the first update."""

@@ -16,7 +16,7 @@ from ctcontrol_diffusion.config import (
 
 # Few steps, of which an update uses a third: many images in little time.
 _DIGITS = Config()
-_WHOLE = Update(share=1.0, advantage_decay=5.6, credited=1.0)
+_WHOLE = Update(share=1.0, advantage_decay=5.6, credited=1.0, averaged=0.0)
 _CIFAR10 = Config(
     problem=Cifar10(),
     iterations=200,

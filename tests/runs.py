@@ -9,7 +9,8 @@ from ctcontrol_diffusion.train import main
 
 LQ = shlex.split(
     "lq-smoke --threads 1 --iterations 6 --checkpoint-every 2 --rollout.batch 32 "
-    "--rollout.steps 8 --update.minibatch 64 --critic.minibatch 64 --critic.width 8"
+    "--rollout.steps 8 --update.minibatch 64 --update.averaged 0.7 --critic.minibatch 64 "
+    "--critic.width 8"
 )
 DIGITS = shlex.split(
     "digits --threads 1 --iterations 3 --checkpoint-every 1 --rollout.batch 12 --rollout.steps 4 "

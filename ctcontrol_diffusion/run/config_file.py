@@ -11,7 +11,7 @@ from ctcontrol_diffusion.presets import preset as preset_called
 
 TYPE = "type"
 """Key that tells which of several dataclasses a field holds."""
-FORMER: dict[str, dict[str, Any]] = {"Update": {"credited": 1.0}}
+FORMER: dict[str, dict[str, Any]] = {"Update": {"credited": 1.0, "averaged": 0.0}}
 """Dataclass -> field -> what a run did before there was the field, where that is no default now."""
 
 

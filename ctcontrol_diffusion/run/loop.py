@@ -111,6 +111,8 @@ class Run:
                 while not self._over(counters, journal):
                     with self.interrupts.deferred():
                         record, counters = _timed(iterations, counters)
+                        if counters.iterations == total:
+                            self.experiment.updater.use_average()
                         note = partial(self._note, journal, record, counters, watch)
                         self.team.led(note)
                         tell(record)

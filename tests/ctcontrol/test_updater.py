@@ -87,6 +87,56 @@ def test_state_continues_where_it_was() -> None:
     assert torch.equal(one.weight, two.weight)
 
 
+def _descend(module: nn.Linear, updater: Updater, times: int) -> list[dict[str, Any]]:
+    seen: list[dict[str, Any]] = []
+    for _ in range(times):
+        updater.step((module(torch.ones(1, 3)) - 2).square().sum())
+        seen.append(copy.deepcopy(module.state_dict()))
+    return seen
+
+
+def _updater(module: nn.Linear, kind: str, **settings: Any) -> Updater:
+    if kind == "adam":
+        return Updater.adam(module, 0.1, **settings)
+    return Updater(module, torch.optim.SGD(module.parameters(), lr=0.1), **settings)
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_the_average_is_the_mean_of_the_last_weights(kind: str) -> None:
+    """The path is that of an updater that keeps none, and the first weights are not in it."""
+    module, plain = _line(), _line()
+    updater = _updater(module, kind, average_from=2)
+    seen, expected = _descend(module, updater, 5), _descend(plain, _updater(plain, kind), 5)
+    assert all(torch.equal(seen[-1][k], v) for k, v in expected[-1].items())
+    updater.use_average()
+    for name, value in module.state_dict().items():
+        assert_close(value, torch.stack([s[name] for s in expected[2:]]).mean(0), 1e-6)
+        assert float((value - expected[-1][name]).abs().max()) > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_the_average_continues_where_it_was(kind: str) -> None:
+    one, two = _line(), _line()
+    first, second = (_updater(m, kind, average_from=1) for m in (one, two))
+    _descend(one, first, 3)
+    two.load_state_dict(one.state_dict())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for module, updater in ((one, first), (two, second)):
+        _descend(module, updater, 2)
+        updater.use_average()
+    assert torch.equal(one.weight, two.weight)
+    assert torch.equal(one.bias, two.bias)
+
+
+def test_there_is_no_average_before_its_first_update() -> None:
+    module = _line()
+    updater = Updater.adam(module, 0.1, average_from=3)
+    last = _descend(module, updater, 3)[-1]
+    assert "average" not in str(updater.state_dict())
+    updater.use_average()
+    assert torch.equal(module.weight, last["weight"])
+
+
 def test_nothing_to_train_is_named() -> None:
     module = _line().requires_grad_(False)
     with pytest.raises(CtcontrolError, match="Linear has no trainable parameters"):
@@ -98,6 +148,7 @@ def test_nothing_to_train_is_named() -> None:
     [
         ({"learning_rate": 0.0}, "learning_rate must be a finite number > 0, got 0"),
         ({"learning_rate": 0.1, "clip_norm": -1.0}, "clip_norm must be a finite number > 0"),
+        ({"learning_rate": 0.1, "average_from": -1}, "average_from must be a whole number >= 0"),
     ],
 )
 def test_bad_numbers_are_named(settings: dict[str, Any], says: str) -> None:

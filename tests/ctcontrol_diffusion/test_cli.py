@@ -37,6 +37,7 @@ BAD = {
     "--update.learning-rate nan": "--update.learning-rate must be a finite number > 0, got nan",
     "--update.share 1.5": "--update.share must be in (0, 1], got 1.5",
     "--update.credited 0": "--update.credited must be in (0, 1], got 0",
+    "--update.averaged 1": "--update.averaged must be in [0, 1), got 1",
     "--problem.kl-weight -1": "--problem.kl-weight must be a finite number >= 0, got -1",
     "--problem.eta 0": "--problem.eta must be in (0, 1], got 0",
     "--problem.horizon 3": "there is no --problem.horizon",

@@ -85,12 +85,14 @@ def test_a_config_of_an_older_version_takes_the_new_defaults(run: RunDirectory) 
     assert open_run(run.path).config == replace(run.config, seed=0)
 
 
-def test_runs_from_before_a_field_go_on_as_they_did() -> None:
-    """All steps of a path earned advantages then, whatever the default is now."""
+@pytest.mark.parametrize(("field", "former"), [("credited", 1.0), ("averaged", 0.0)])
+def test_runs_from_before_a_field_go_on_as_they_did(field: str, former: float) -> None:
+    """All steps of a path earned advantages then, and no weights were averaged."""
     data = json.loads(json.dumps(config_to_json(Config())))
-    del data["update"]["credited"]
-    assert Config().update.credited < 1
-    assert config_from_json(data) == replace(Config(), update=replace(Update(), credited=1.0))
+    del data["update"][field]
+    assert getattr(Config().update, field) != former
+    expected = replace(Config(), update=replace(Update(), **{field: former}))
+    assert config_from_json(data) == expected
 
 
 def test_no_run(tmp_path: Path) -> None:

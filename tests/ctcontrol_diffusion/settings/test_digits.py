@@ -51,7 +51,7 @@ VARIANTS = {
     "noise-aware": replace(TINY, update=update(advantage="noise-aware"), micro_batch=5),
     "closed form": replace(
         TINY,
-        update=update(advantage="closed-form", clip=0.05, decay="none", standardize="none"),
+        update=update(advantage="closed-form", clip=0.05, decay="none", standardize="none", averaged=0.0),
         critic=critic(fit="noise-aware", link="linear", decay="none"),
     ),
     "closed form, full gradient, explored": replace(
