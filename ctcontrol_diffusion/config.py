@@ -17,7 +17,7 @@ class Digits:
     reward: str = "alignment"
     """alignment | jpeg-compressibility | jpeg-incompressibility | brightness | symmetry, or your
     own as module:function."""
-    kl_weight: float = 0.2
+    kl_weight: float = 0.18
     """κ, reward lost per nat of path KL to the pretrained model."""
     eta: float = 1.0
     """Noise of the training sampler, DDIM(η): 1 is ancestral sampling, > 0."""
