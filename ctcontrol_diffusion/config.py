@@ -273,7 +273,7 @@ class Config:
     algorithm: Literal["ctrl", "ddpo", "pathwise"] = "ctrl"
     """ctrl: clipped surrogate of advantage rates. ddpo: Monte-Carlo returns standardised per
     prompt, no value. pathwise: differentiate the value along the action."""
-    iterations: int = 100
+    iterations: int = 90
     """Rollouts with their updates."""
     seed: int = 0
     """Seed of everything that is random."""
