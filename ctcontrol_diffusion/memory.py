@@ -79,7 +79,9 @@ class MemoryPlan:
     """Bytes, by what they are for.
 
     Attributes:
-        networks: trained and frozen, gradients and both moments of Adam included.
+        networks: trained and frozen.
+        optimizer: gradients, both moments of Adam, and the mean of the policy's weights if the run
+            averages them.
         rollout: what a rollout keeps: `PER_STATE` tensors a step and image, in float32, and noise.
         image: activations of one image in an update of the policy.
         together: images through the network at once.
@@ -147,11 +149,12 @@ def plan_memory(experiment: Experiment, meter: Meter | None = None) -> MemoryPla
     rows = min(TRIAL, together)
     image = _image(measure, lambda n: _trial(setting.mean, x[:n], _part(context, n)), rows)
     trained = [p for m in experiment.modules().values() for p in m.parameters() if p.requires_grad]
+    averaged = [p for p in setting.mean.parameters() if p.requires_grad and config.update.averaged]
     held = PER_STATE + (0 if config.micro_batch is None else DEALT)
     kept = held * config.rollout.batch * config.rollout.steps * x[0].numel() * 4
     return MemoryPlan(
         networks=_bytes(_tensors([setting.mean, setting.value, *setting.frozen])),
-        optimizer=3 * _bytes(trained),
+        optimizer=3 * _bytes(trained) + _bytes(averaged),
         rollout=kept,
         image=image,
         together=min(together, config.rollout.batch * config.rollout.steps),

@@ -68,6 +68,16 @@ def test_activations_are_what_autograd_keeps(made: Experiment) -> None:
     network.disable_gradient_checkpointing()
 
 
+def test_averaged_weights_are_kept_once_more(made: Experiment) -> None:
+    """Those of the policy; the value has none."""
+    policy = sum(4 * p.numel() for p in made.setting.mean.parameters() if p.requires_grad)
+    plans = [
+        plan_memory(replace(made, config=replace(made.config, update=update)), CpuMeter())
+        for update in (replace(made.config.update, averaged=share) for share in (0.0, 0.3))
+    ]
+    assert plans[1].optimizer - plans[0].optimizer == policy > 0
+
+
 def test_planning_leaves_no_trace(made: Experiment) -> None:
     state = made.generator.get_state()
     plan_memory(made, CpuMeter())
