@@ -51,7 +51,7 @@ VARIANTS = {
     "noise-aware": replace(TINY, update=update(advantage="noise-aware"), micro_batch=5),
     "closed form": replace(
         TINY,
-        update=update(advantage="closed-form", clip=0.05, decay="none", standardize="none", averaged=0.0),
+        update=update(advantage="closed-form", clip=0.05, decay="none", standardize="none"),
         critic=critic(fit="noise-aware", link="linear", decay="none"),
     ),
     "closed form, full gradient, explored": replace(
@@ -73,7 +73,7 @@ VARIANTS = {
     "file sizes, temporal difference": replace(
         TINY,
         problem=c.Digits(reward="jpeg-compressibility"),
-        update=update(advantage="temporal-difference", standardize="per-prompt"),
+        update=update(advantage="temporal-difference", standardize="per-prompt", averaged=0.0),
     ),
     "pathwise": replace(TINY, algorithm="pathwise", evaluation=LOOKS),
     "pathwise, full gradient": replace(
