@@ -177,8 +177,9 @@ def test_slopes_by_both_modes(design: Any, gradient: Any) -> None:
         found[derivative] = made.algorithm.advantage(
             setting.problem, setting.solver, value(made), path
         )
+    # In float32, through the whole network both ways: rounding depends on the processor.
     size = float(found["reverse"].abs().max())
-    assert float((found["forward"] - found["reverse"]).abs().max()) < 5e-6 * size
+    assert float((found["forward"] - found["reverse"]).abs().max()) < 5e-5 * size
 
 
 def test_networks_without_a_middle_have_no_features() -> None:

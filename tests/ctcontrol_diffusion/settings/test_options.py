@@ -39,7 +39,7 @@ CHANGES: dict[str, dict[str, list[Any]]] = {
         "kl_weight": [0.3, 0.0],
         "sampler": ["euler", "exponential"],
         "eta": [0.5],
-        "data_variance": [0.5],
+        "data_variance": [1.0],
         "floor": [0.1],
         "trained": ["lora"],
         "precision": ["bfloat16"],
