@@ -1,6 +1,6 @@
 """Designs of value networks, by their flags, on the embedded model."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from ctcontrol import ContinuousPPO, CtcontrolError, PinnedValue, simulate
 from ctcontrol_diffusion import config as c
 from ctcontrol_diffusion.build import Experiment, build
 from ctcontrol_diffusion.check import check_config
+from ctcontrol_diffusion.models.digits import DigitClassifier, load_classifier
 from ctcontrol_diffusion.presets import PRESETS
 from ctcontrol_diffusion.run.checkpoint import Counters, load_checkpoint, save_checkpoint
 from ctcontrol_diffusion.score import NetworkScore
+from ctcontrol_diffusion.settings import digits
 
 DESIGNS = ["perceptron", "convolution", "tower", "features"]
 
@@ -152,10 +154,21 @@ def test_a_head_finds_features_out_where_nobody_tells() -> None:
     assert float((guess - whole).abs().max()) > 1e-3
 
 
+def _is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
 @pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize("gradient", ["approximate", "full"])
-def test_slopes_by_both_modes(design: Any, gradient: Any) -> None:
-    """Of the advantages that need them, through the policy's network or not."""
+def test_slopes_by_both_modes(design: Any, gradient: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the advantages that need them, through the policy's network or not; in float64."""
+    classifiers: list[DigitClassifier] = []
+
+    def remembered(name: str) -> DigitClassifier:
+        classifiers.append(load_classifier(name))
+        return classifiers[-1]
+
+    monkeypatch.setattr(digits, "load_classifier", remembered)
     found: dict[str, Tensor] = {}
     for derivative in ("reverse", "forward"):
         config = small(design=design, gradient=gradient, derivative=derivative)
@@ -173,13 +186,16 @@ def test_slopes_by_both_modes(design: Any, gradient: Any) -> None:
             generator=torch.Generator().manual_seed(0),
             solver=setting.solver,
         )
+        for module in (made.policy, value(made), *classifiers):
+            module.double()
+        seen = {f.name: getattr(path, f.name) for f in fields(path)}
+        path = replace(path, **{k: v.double() for k, v in seen.items() if _is_float(v)})
         assert isinstance(made.algorithm, ContinuousPPO)
         found[derivative] = made.algorithm.advantage(
             setting.problem, setting.solver, value(made), path
         )
-    # In float32, through the whole network both ways: rounding depends on the processor.
     size = float(found["reverse"].abs().max())
-    assert float((found["forward"] - found["reverse"]).abs().max()) < 5e-5 * size
+    assert float((found["forward"] - found["reverse"]).abs().max()) < 1e-9 * size
 
 
 def test_networks_without_a_middle_have_no_features() -> None:
