@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_swa_multi_avg_fn
 
 from ctcontrol._checks import (
     CtcontrolError,
@@ -19,6 +20,9 @@ from ctcontrol._division import ALONE, Collective
 
 AVERAGE = "average"
 """Key of a parameter's mean beside what the optimiser keeps of it."""
+
+_average = get_swa_multi_avg_fn()
+"""Equal weights: (means so far, parameters, how many were averaged)."""
 
 Reevaluate = Callable[[], tuple[Tensor, Tensor]]
 """() -> (loss, mean KL from the policy of the rollout) at the parameters as they now are."""
@@ -164,9 +168,10 @@ class Updater:
         if self.average_from is None:
             return
         for group in self.optimizer.param_groups:
-            seen = group["updates"] - self.average_from
-            for p in group["params"] if seen > 0 else ():
-                self._means.setdefault(p, p.detach().clone()).lerp_(p, 1 / seen)
+            before = group["updates"] - 1 - self.average_from
+            if before >= 0:
+                means = [self._means.setdefault(p, p.detach().clone()) for p in group["params"]]
+                _average(means, group["params"], before)
 
     def _backward(self, losses: Iterable[Tensor], collective: Collective) -> float:
         """Leave the gradient of the sum of all losses in the parameters; returns that sum."""
